@@ -1,0 +1,273 @@
+"""What stands behind a workspace object: the transport, REST calls, azure-ai-ml's clients, and what was learnt.
+
+Nothing is built, and nobody is asked for a token, before it is needed.
+"""
+
+from __future__ import annotations
+
+import platform
+import threading
+from collections.abc import Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from phi_finetune._azure.hosts import ARM
+from phi_finetune._azure.rest import Answer, Rest
+from phi_finetune._azure.translate import expect
+from phi_finetune.errors import ConfigurationError, NotFound, UnexpectedAnswer
+from phi_finetune.protocols import Clock, CredentialPolicy, Listener, RetryPolicy
+
+if TYPE_CHECKING:
+    from azure.ai.ml import MLClient
+
+    from phi_finetune._azure.transport import Transport
+    from phi_finetune._token_cache import CachedCredential
+
+__all__ = ["Client", "WorkspaceFacts"]
+
+WORKSPACE_API = "2024-10-01-preview"
+PROVIDER = "/providers/Microsoft.MachineLearningServices"
+
+PIPELINE_BUILDER = threading.Lock()
+"""azure-ai-ml keeps the pipeline being built in a stack of the whole process: two threads that build at once mix
+their steps up, measured in 63 of 64 runs (wire.md 10)."""
+
+
+@attrs.frozen
+class WorkspaceFacts:
+    """What the workspace says of itself.
+
+    Attributes:
+        location: Its region.
+        guid: Its own id.
+        api: The region's data plane, such as ``https://eastus.api.azureml.ms``.
+        tracking_uri: The address of its MLflow service.
+    """
+
+    location: str
+    guid: str
+    api: str
+    tracking_uri: str
+
+
+class Client:
+    """The handle that a workspace and all its objects share. Safe to share between threads.
+
+    Args:
+        subscription_id: The subscription.
+        resource_group: The resource group.
+        workspace_name: The workspace.
+        credentials: How to sign in.
+        retries: When to send again.
+        clock: Time, and its passing.
+        notify: Hears every event.
+    """
+
+    def __init__(
+        self,
+        *,
+        subscription_id: str,
+        resource_group: str,
+        workspace_name: str,
+        credentials: CredentialPolicy,
+        retries: RetryPolicy,
+        clock: Clock,
+        notify: Listener,
+    ) -> None:
+        self.subscription_id = subscription_id
+        self.resource_group = resource_group
+        self.workspace_name = workspace_name
+        self.clock = clock
+        self.notify = notify
+        self._credentials = credentials
+        self._retries = retries
+        self._lock = threading.RLock()
+        self._remembered: dict[str, Any] = {}
+
+    @property
+    def path(self) -> str:
+        """The ARM path of the workspace."""
+        return (
+            f"/subscriptions/{self.subscription_id}/resourceGroups/{self.resource_group}"
+            f"{PROVIDER}/workspaces/{self.workspace_name}"
+        )
+
+    @property
+    def url(self) -> str:
+        """The ARM URL of the workspace."""
+        return ARM + self.path
+
+    @property
+    def resource(self) -> str:
+        """How errors name the workspace."""
+        return f"workspace {self.workspace_name} in resource group {self.resource_group}"
+
+    @cached_property
+    def transport(self) -> Transport:
+        """The one transport."""
+        from phi_finetune._azure.transport import Transport
+
+        return Transport(
+            retries=self._retries, clock=self.clock, credential=lambda: self.credential, notify=self.notify
+        )
+
+    @property
+    def credential(self) -> CachedCredential:
+        """The credential, signed in with on first use.
+
+        Raises:
+            AuthenticationFailed: No way of signing in worked.
+        """
+        with self._lock:
+            return self._credential
+
+    @cached_property
+    def _credential(self) -> CachedCredential:
+        from phi_finetune._token_cache import CachedCredential
+        from phi_finetune.events import CredentialChosen
+
+        started = self.clock.monotonic()
+        chosen = self._credentials.credential(transport=self.transport)
+        took_s = self.clock.monotonic() - started
+        self.notify(CredentialChosen(resource=f"credential {type(chosen).__name__}", took_s=took_s))
+        return chosen if isinstance(chosen, CachedCredential) else CachedCredential(chosen)
+
+    @cached_property
+    def rest(self) -> Rest:
+        """Plain REST calls."""
+        from phi_finetune import __version__
+
+        agent = f"phi-finetune/{__version__} Python/{platform.python_version()}"
+        return Rest(self.transport, self.credential, agent)
+
+    @property
+    def facts(self) -> WorkspaceFacts:
+        """What the workspace says of itself, asked once.
+
+        Raises:
+            NotFound: There is no such workspace.
+        """
+        return self.remember("workspace", self._look_up_workspace)
+
+    def remember(self, key: str, look_up: Any) -> Any:
+        """What ``look_up`` gives, asked for once in the life of this client."""
+        with self._lock:
+            if key not in self._remembered:
+                self._remembered[key] = look_up()
+            return self._remembered[key]
+
+    def forget(self, key: str) -> None:
+        """Ask again next time."""
+        with self._lock:
+            self._remembered.pop(key, None)
+
+    def get(self, path: str, *, api: str, resource: str, doing: str, next_call: str | None = None) -> dict[str, Any]:
+        """GET something under the workspace that must be there.
+
+        Raises:
+            NotFound: It is not.
+        """
+        answer = self.rest.send("GET", self.url + path, query={"api-version": api})
+        return expect(answer, 200, doing=doing, resource=resource, next_call=next_call).json()
+
+    def find(self, path: str, *, api: str, resource: str, doing: str) -> dict[str, Any] | None:
+        """GET something under the workspace; None where the service says 404 of it, and of nothing above it.
+
+        Raises:
+            NotFound: The workspace itself is absent.
+        """
+        answer = self.rest.send("GET", self.url + path, query={"api-version": api})
+        if answer.status != 404:
+            return expect(answer, 200, doing=doing, resource=resource).json()
+        self._refuse_absent_workspace(answer)
+        return None
+
+    def listed(self, path: str, *, api: str, resource: str, doing: str, query: Mapping[str, str] = {}) -> list[dict[str, Any]]:
+        """Every item of a list under the workspace, page by page."""
+        pages = self.rest.pages(self.url + path, query={"api-version": api, **query})
+        items: list[dict[str, Any]] = []
+        for page in pages:
+            items.extend(expect(page, 200, doing=doing, resource=resource).json().get("value", ()))
+        return items
+
+    def ml_client(self) -> MLClient:
+        """The real azure-ai-ml client of the workspace, on our transport, its own retries and telemetry off."""
+        return self.remember("ml_client", self._build_ml_client)
+
+    def registry_client(self, registry: str) -> MLClient:
+        """The real azure-ai-ml client of a registry; building it looks the registry up."""
+        return self.remember(f"registry_client {registry}", lambda: self._build_ml_client(registry))
+
+    def _build_ml_client(self, registry: str | None = None) -> MLClient:
+        from azure.ai.ml import MLClient
+
+        where = (
+            {"registry_name": registry}
+            if registry
+            else {
+                "subscription_id": self.subscription_id,
+                "resource_group_name": self.resource_group,
+                "workspace_name": self.workspace_name,
+            }
+        )
+        return MLClient(
+            self.credential,
+            transport=self.transport,
+            retry_total=0,
+            enable_telemetry=False,
+            show_progress=False,
+            **where,
+        )
+
+    def _look_up_workspace(self) -> WorkspaceFacts:
+        answer = self.rest.send("GET", self.url, query={"api-version": WORKSPACE_API})
+        next_call = "check the name, the resource group and the subscription that connect() was given"
+        body = expect(
+            answer, 200, doing="find the workspace", resource=self.resource, next_call=next_call
+        ).json()
+        properties = body.get("properties") or {}
+        location = body.get("location")
+        if not location:
+            raise UnexpectedAnswer("The workspace does not say where it is", resource=self.resource)
+        return WorkspaceFacts(
+            location=location,
+            guid=str(properties.get("workspaceId", "")),
+            api=f"https://{location}.api.azureml.ms",
+            tracking_uri=str(properties.get("mlFlowTrackingUri", "")),
+        )
+
+    def _refuse_absent_workspace(self, answer: Answer) -> None:
+        from phi_finetune._azure.translate import error_parts
+
+        code, message = error_parts(answer.body)
+        absent = code in ("SubscriptionNotFound", "ResourceGroupNotFound") or (
+            code == "ResourceNotFound" and f"workspaces/{self.workspace_name}'".lower() in message.lower()
+        )
+        if absent:
+            raise NotFound(
+                "Could not find the workspace",
+                resource=self.resource,
+                why=f"{code}: {message}",
+                next_call="check the name, the resource group and the subscription that connect() was given",
+                status_code=404,
+                code=code,
+            )
+
+
+def attached(client: Client | None, thing: str) -> Client:
+    """The handle of an object.
+
+    Raises:
+        ConfigurationError: It has none: it was unpickled or built by hand.
+    """
+    if client is not None:
+        return client
+    raise ConfigurationError(
+        f"This {thing} is not attached to a workspace",
+        why="it was unpickled, or built by hand",
+        next_call="revive it: workspace.attach(it)",
+    )
+
+

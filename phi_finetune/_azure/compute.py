@@ -1,0 +1,156 @@
+"""Clusters, machine sizes and quota."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+from urllib.parse import quote
+
+from phi_finetune._azure.client import PROVIDER, Client
+from phi_finetune._azure.entities import cluster_body
+from phi_finetune._azure.hosts import ARM
+from phi_finetune._azure.operations import Failed, follow, wait_gone
+from phi_finetune._azure.rest import Answer
+from phi_finetune._azure.translate import error_parts, expect, refuse, speaks_of_quota
+from phi_finetune.errors import ComputeFailed, QuotaExceeded
+
+__all__ = ["create_cluster", "delete_cluster", "find_cluster", "family_usage", "list_clusters", "vm_sizes"]
+
+API = "2023-08-01-preview"
+
+
+def find_cluster(client: Client, name: str) -> dict[str, Any] | None:
+    """A cluster as ARM describes it; None where there is none."""
+    return client.find(_path(name), api=API, resource=f"cluster {name}", doing="look up the cluster")
+
+
+def list_clusters(client: Client) -> list[dict[str, Any]]:
+    """Every compute of the workspace."""
+    return client.listed("/computes", api=API, resource=client.resource, doing="list the computes")
+
+
+def vm_sizes(client: Client) -> list[dict[str, Any]]:
+    """The machine sizes of the workspace's region, asked once."""
+    sizes: list[dict[str, Any]] = client.remember("vmSizes", lambda: _list_sizes(client))
+    return sizes
+
+
+def family_usage(client: Client, family: str, *, low_priority: bool) -> tuple[int, int] | None:
+    """Cores in use and the limit for a family (or for low priority); None where the region does not list it."""
+    url = f"{_location_url(client)}/usages"
+    wanted = "TotalLowPriorityCores" if low_priority else family
+    for page in client.rest.pages(url, query={"api-version": API}):
+        answer = expect(page, 200, doing="read the quota", resource=client.resource)
+        for item in answer.json().get("value", ()):
+            if _same(str((item.get("name") or {}).get("value", "")), wanted):
+                return int(item["currentValue"]), int(item["limit"])
+    return None
+
+
+def create_cluster(
+    client: Client,
+    *,
+    name: str,
+    size: str,
+    min_nodes: int,
+    max_nodes: int,
+    idle_time: timedelta,
+    low_priority: bool,
+    tags: dict[str, str],
+    timeout: timedelta,
+) -> dict[str, Any]:
+    """Create a cluster, or set an existing one's scale, and wait until it can take jobs.
+
+    Raises:
+        QuotaExceeded: The service refused it for quota, at once or later.
+        ComputeFailed: It was accepted and could not be provisioned.
+    """
+    from azure.ai.ml.entities import AmlCompute
+
+    resource = f"cluster {name}"
+    body = cluster_body(
+        AmlCompute(
+            name=name,
+            size=size,
+            min_instances=min_nodes,
+            max_instances=max_nodes,
+            idle_time_before_scale_down=idle_time.total_seconds(),
+            tier="low_priority" if low_priority else "dedicated",
+            location=client.facts.location,
+            tags=tags,
+        )
+    )
+    answer = client.rest.send("PUT", client.url + _path(name), query={"api-version": API}, body=body)
+    if answer.status not in (200, 201):
+        _refuse_cluster(answer, resource)
+    next_call = f'look again: ws.gpu_compute("{name}", size="{size}").ensure()'
+    try:
+        follow(client, answer, resource=resource, timeout=timeout, next_call=next_call)
+    except Failed as failure:
+        raise _failed(resource, failure.code, failure.message) from None
+    return _ready(client, name)
+
+
+def delete_cluster(client: Client, name: str, timeout: timedelta) -> bool:
+    """Delete a cluster and see it gone; False where it was not there."""
+    resource = f"cluster {name}"
+    query = {"api-version": API, "underlyingResourceAction": "Delete"}
+    answer = client.rest.send("DELETE", client.url + _path(name), query=query)
+    if answer.status in (204, 404):
+        return False
+    expect(answer, 200, 202, doing="delete the cluster", resource=resource)
+    wait_gone(
+        client, _path(name), api=API, resource=resource, timeout=timeout, next_call=f'ws.gpu_compute("{name}").delete()'
+    )
+    return True
+
+
+def _ready(client: Client, name: str) -> dict[str, Any]:
+    resource = f"cluster {name}"
+    body = client.get(_path(name), api=API, resource=resource, doing="look up the cluster")
+    properties = body.get("properties") or {}
+    # A PUT may succeed and leave a failed cluster behind without any error (pain.md I2; wire.md 4, failure c).
+    if properties.get("provisioningState") == "Failed":
+        errors = properties.get("provisioningErrors") or []
+        inner = (errors[0].get("error") or {}) if errors else {}
+        raise _failed(resource, inner.get("code"), inner.get("message") or "the service gives no reason")
+    return body
+
+
+def _refuse_cluster(answer: Answer, resource: str) -> None:
+    code, message = error_parts(answer.body)
+    if answer.status == 400 and speaks_of_quota(code, message):
+        raise _failed(resource, code, message)
+    refuse(answer, doing="create the cluster", resource=resource)
+
+
+def _failed(resource: str, code: str | None, message: str) -> ComputeFailed | QuotaExceeded:
+    kind = QuotaExceeded if speaks_of_quota(code, message) else ComputeFailed
+    return kind(
+        f"Could not make {resource}",
+        resource=resource,
+        why=f"{code}: {message}" if code else message,
+        costs="nothing: it has no nodes",
+        next_call="ask for quota at https://aka.ms/azuremlquota, or take another size, fewer nodes or low_priority=True"
+        if kind is QuotaExceeded
+        else "delete it, then ensure() again",
+        code=code,
+    )
+
+
+def _list_sizes(client: Client) -> list[dict[str, Any]]:
+    answer = client.rest.send("GET", f"{_location_url(client)}/vmSizes", query={"api-version": API})
+    body = expect(answer, 200, doing="list the machine sizes", resource=client.resource).json()
+    return list(body.get("value") or body.get("aMLCompute") or ())
+
+
+def _location_url(client: Client) -> str:
+    return f"{ARM}/subscriptions/{client.subscription_id}{PROVIDER}/locations/{client.facts.location}"
+
+
+def _same(one: str, other: str) -> bool:
+    return one.replace(" ", "").lower() == other.replace(" ", "").lower()
+
+
+def _path(name: str) -> str:
+    return f"/computes/{quote(name)}"

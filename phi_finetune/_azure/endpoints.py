@@ -1,0 +1,186 @@
+"""Online endpoints and deployments by plain REST; azure-ai-ml only puts their requests together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import quote
+
+from phi_finetune._azure.client import Client
+from phi_finetune._azure.operations import follow, wait_gone
+from phi_finetune._azure.rest import Answer
+from phi_finetune._azure.translate import expect
+
+if TYPE_CHECKING:
+    from phi_finetune._deploying import DeploymentSpec
+
+__all__ = [
+    "create_endpoint",
+    "delete_deployment",
+    "delete_endpoint",
+    "find_endpoint",
+    "get_endpoint",
+    "keys",
+    "list_deployments",
+    "list_endpoints",
+    "logs",
+    "put_deployment",
+    "put_traffic",
+]
+
+API = "2022-02-01-preview"
+DEPLOYMENT_API = "2023-04-01-preview"
+
+
+def find_endpoint(client: Client, name: str) -> dict[str, Any] | None:
+    """An endpoint as ARM describes it; None where there is none."""
+    return client.find(_path(name), api=API, resource=f"endpoint {name}", doing="look up the endpoint")
+
+
+def get_endpoint(client: Client, name: str) -> dict[str, Any]:
+    """An endpoint as ARM describes it.
+
+    Raises:
+        NotFound: There is none.
+    """
+    next_call = "ws.endpoints() lists what there is"
+    resource = f"endpoint {name}"
+    return client.get(_path(name), api=API, resource=resource, doing="look up the endpoint", next_call=next_call)
+
+
+def list_endpoints(client: Client) -> list[dict[str, Any]]:
+    """Every endpoint of the workspace."""
+    return client.listed("/onlineEndpoints", api=API, resource=client.resource, doing="list the endpoints")
+
+
+def list_deployments(client: Client, endpoint: str) -> list[dict[str, Any]]:
+    """Every deployment of an endpoint."""
+    return client.listed(
+        f"{_path(endpoint)}/deployments",
+        api=DEPLOYMENT_API,
+        resource=f"endpoint {endpoint}",
+        doing="list the deployments",
+    )
+
+
+def create_endpoint(
+    client: Client, *, name: str, auth: Literal["key", "aad_token"], description: str, tags: Mapping[str, str]
+) -> Answer:
+    """Ask for an endpoint; the answer is given back whatever it is."""
+    from azure.ai.ml.entities import ManagedOnlineEndpoint
+
+    from phi_finetune._azure.entities import endpoint_body
+
+    entity = ManagedOnlineEndpoint(name=name, auth_mode=auth, description=description, tags=dict(tags))
+    body = endpoint_body(entity, client.facts.location)
+    return client.rest.send("PUT", client.url + _path(name), query={"api-version": API}, body=body)
+
+
+def put_deployment(client: Client, endpoint: str, spec: DeploymentSpec) -> Answer:
+    """Ask for a deployment; the answer is given back whatever it is."""
+    from azure.ai.ml.entities import ManagedOnlineDeployment, OnlineRequestSettings, ProbeSettings
+
+    from phi_finetune._azure.entities import deployment_body
+
+    liveness, readiness = (
+        ProbeSettings(
+            initial_delay=_seconds(probe.initial_delay),
+            period=_seconds(probe.period),
+            timeout=_seconds(probe.timeout),
+            success_threshold=probe.success_threshold,
+            failure_threshold=probe.failure_threshold,
+        )
+        for probe in (spec.liveness, spec.readiness)
+    )
+    entity = ManagedOnlineDeployment(
+        name=spec.name,
+        endpoint_name=endpoint,
+        model=spec.model,
+        instance_type=spec.instance_type,
+        instance_count=spec.instance_count,
+        request_settings=OnlineRequestSettings(
+            request_timeout_ms=round(spec.request_timeout.total_seconds() * 1000),
+            max_concurrent_requests_per_instance=spec.max_concurrent_requests,
+        ),
+        liveness_probe=liveness,
+        readiness_probe=readiness,
+        tags=dict(spec.tags),
+    )
+    body = deployment_body(entity, client.facts.location)
+    url = f"{client.url}{_path(endpoint)}/deployments/{quote(spec.name)}"
+    return client.rest.send("PUT", url, query={"api-version": DEPLOYMENT_API}, body=body)
+
+
+def put_traffic(client: Client, name: str, traffic: Mapping[str, int], timeout: timedelta) -> dict[str, Any]:
+    """Set an endpoint's traffic, leaving all else as it is, and give the endpoint as it then is.
+
+    A PUT replaces the whole endpoint (pain.md P3), so it is read, changed and sent back.
+    """
+    resource = f"endpoint {name}"
+    now = get_endpoint(client, name)
+    properties = dict(now.get("properties") or {})
+    body = {
+        "location": now.get("location"),
+        "tags": now.get("tags") or {},
+        "identity": {"type": (now.get("identity") or {}).get("type", "SystemAssigned")},
+        "properties": {
+            "authMode": properties.get("authMode"),
+            "description": properties.get("description"),
+            "properties": properties.get("properties") or {},
+            "traffic": {key: value for key, value in traffic.items() if value},
+            "mirrorTraffic": properties.get("mirrorTraffic") or {},
+        },
+    }
+    answer = client.rest.send("PUT", client.url + _path(name), query={"api-version": API}, body=body)
+    expect(answer, 200, 201, 202, doing="set the traffic", resource=resource)
+    follow(client, answer, resource=resource, timeout=timeout, next_call=f'ws.endpoint("{name}") looks again')
+    return get_endpoint(client, name)
+
+
+def keys(client: Client, name: str) -> tuple[str, str]:
+    """An endpoint's two keys."""
+    answer = client.rest.send("POST", f"{client.url}{_path(name)}/listKeys", query={"api-version": API})
+    body = expect(answer, 200, doing="fetch the endpoint's keys", resource=f"endpoint {name}").json()
+    return str(body.get("primaryKey")), str(body.get("secondaryKey"))
+
+
+def logs(client: Client, endpoint: str, deployment: str, *, lines: int, container: str | None = None) -> str:
+    """The last lines that a deployment's container wrote."""
+    url = f"{client.url}{_path(endpoint)}/deployments/{quote(deployment)}/getLogs"
+    body: dict[str, object] = {"tail": lines}
+    if container is not None:
+        body["containerType"] = container
+    answer = client.rest.send("POST", url, query={"api-version": DEPLOYMENT_API}, body=body)
+    resource = f"deployment {deployment} of endpoint {endpoint}"
+    return str(expect(answer, 200, doing="read the container's log", resource=resource).json().get("content") or "")
+
+
+def delete_endpoint(client: Client, name: str, timeout: timedelta) -> bool:
+    """Delete an endpoint with its deployments, and see it gone; False where it was not there."""
+    return _delete(client, _path(name), API, f"endpoint {name}", timeout)
+
+
+def delete_deployment(client: Client, endpoint: str, name: str, timeout: timedelta) -> bool:
+    """Delete a deployment, and see it gone; False where it was not there."""
+    resource = f"deployment {name} of endpoint {endpoint}"
+    return _delete(client, f"{_path(endpoint)}/deployments/{quote(name)}", DEPLOYMENT_API, resource, timeout)
+
+
+def _delete(client: Client, path: str, api: str, resource: str, timeout: timedelta) -> bool:
+    answer = client.rest.send("DELETE", client.url + path, query={"api-version": api})
+    if answer.status in (204, 404):
+        return False
+    next_call = "delete it again, or in the studio: it costs money until it is gone"
+    expect(answer, 200, 202, doing="delete it", resource=resource, next_call=next_call)
+    follow(client, answer, resource=resource, timeout=timeout, next_call=next_call)
+    wait_gone(client, path, api=api, resource=resource, timeout=timeout, next_call=next_call)
+    return True
+
+
+def _path(name: str) -> str:
+    return f"/onlineEndpoints/{quote(name)}"
+
+
+def _seconds(time: timedelta) -> int:
+    return round(time.total_seconds())

@@ -1,0 +1,37 @@
+"""What is taken from an azure-ai-ml client that a user brings: the names and the credential."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from phi_finetune.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from azure.ai.ml import MLClient
+    from azure.core.credentials import TokenCredential
+
+__all__ = ["workspace_of"]
+
+
+def workspace_of(client: MLClient) -> tuple[str, str, str, TokenCredential]:
+    """Subscription, resource group, workspace and credential of a client.
+
+    Raises:
+        ConfigurationError: It is a mock, or a registry's client.
+    """
+    from azure.ai.ml import MLClient
+
+    # A mock with a spec passes isinstance(); its type does not lie.
+    if not issubclass(type(client), MLClient):
+        raise ConfigurationError(
+            f"This is no azure-ai-ml client but a {type(client).__name__}",
+            why="a mock answers questions that Azure is never asked, so this library does not work on one",
+            next_call="with phi_finetune.testing.FakeAzure() as azure: azure.workspace(), or azure.ml_client()",
+        )
+    name = client.workspace_name
+    if not name:
+        raise ConfigurationError(
+            "This azure-ai-ml client belongs to a registry",
+            next_call="give the client of a workspace; registries are found through it",
+        )
+    return client.subscription_id, client.resource_group_name, name, client._credential

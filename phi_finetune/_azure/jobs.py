@@ -1,0 +1,116 @@
+"""Jobs: submitted by azure-ai-ml, then followed by plain REST."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import attrs
+
+from phi_finetune._azure.client import PIPELINE_BUILDER, Client
+from phi_finetune._azure.rest import Answer
+from phi_finetune._azure.translate import azure_ai_ml_errors, expect
+
+if TYPE_CHECKING:
+    from azure.ai.ml.entities import PipelineComponent, PipelineJob
+
+__all__ = ["build_pipeline", "cancel_job", "find_job", "get_job", "list_jobs", "submit_pipeline"]
+
+API = "2024-01-01-preview"
+CANCEL_API = "2023-04-01-preview"
+OUTPUT = "trained_model"
+"""The pipeline's output: the MLflow model."""
+
+
+@attrs.frozen
+class Submitted:
+    """What the service says of a job that it has just accepted: its state, and where the studio shows it."""
+
+    status: str
+    studio_url: str | None
+
+
+def build_pipeline(
+    component: PipelineComponent,
+    *,
+    inputs: Mapping[str, str | int | float],
+    files: Mapping[str, str],
+    name: str,
+    experiment: str,
+    display_name: str,
+    description: str | None,
+    tags: Mapping[str, str],
+    properties: Mapping[str, str],
+    force_rerun: bool,
+    continue_on_step_failure: bool,
+) -> PipelineJob:
+    """A pipeline job of one step, the component, with its MLflow model as output ``trained_model``."""
+    from azure.ai.ml import Input
+    from azure.ai.ml.dsl import pipeline
+
+    declared: Any = component.inputs
+    given: dict[str, Any] = dict(inputs)
+    for key, address in files.items():
+        given[key] = Input(type=declared[key].type, path=address)
+
+    def chat_completion() -> dict[str, Any]:
+        step: Any = component(**given)
+        return {OUTPUT: step.outputs.mlflow_model_folder}
+
+    with PIPELINE_BUILDER:
+        job: PipelineJob = pipeline(chat_completion)()  # type: ignore[call-overload]
+    job.name = name
+    job.experiment_name = experiment
+    job.display_name = display_name
+    job.description = description
+    job.tags = dict(tags)
+    job.properties = dict(properties)
+    settings: Any = job.settings
+    settings.force_rerun = force_rerun
+    settings.continue_on_step_failure = continue_on_step_failure
+    return job
+
+
+def submit_pipeline(client: Client, job: PipelineJob) -> Submitted:
+    """Submit a job.
+
+    Raises:
+        ServiceError: The service refused it; 409 where the name is taken.
+    """
+    with azure_ai_ml_errors(doing="submit the job", resource=f"job {job.name}"):
+        created = client.ml_client().jobs.create_or_update(job)
+    return Submitted(status=str(created.status), studio_url=created.studio_url)
+
+
+def find_job(client: Client, name: str) -> dict[str, Any] | None:
+    """A job as ARM describes it; None where there is none."""
+    return client.find(_path(name), api=API, resource=f"job {name}", doing="look up the job")
+
+
+def get_job(client: Client, name: str) -> dict[str, Any]:
+    """A job as ARM describes it.
+
+    Raises:
+        NotFound: There is none.
+    """
+    return client.get(
+        _path(name), api=API, resource=f"job {name}", doing="look up the job", next_call="ws.jobs() lists what there is"
+    )
+
+
+def list_jobs(client: Client) -> list[dict[str, Any]]:
+    """Every job of the workspace that is not archived."""
+    return client.listed(
+        "/jobs", api=API, resource=client.resource, doing="list the jobs", query={"listViewType": "ActiveOnly"}
+    )
+
+
+def cancel_job(client: Client, name: str) -> Answer:
+    """Ask for a job's cancellation. A job that has ended is refused with 400, and that answer is given back."""
+    answer = client.rest.send("POST", f"{client.url}{_path(name)}/cancel", query={"api-version": CANCEL_API})
+    return expect(answer, 200, 202, 400, doing="cancel the job", resource=f"job {name}")
+
+
+def _path(name: str) -> str:
+    return f"/jobs/{quote(name)}"

@@ -1,0 +1,33 @@
+"""A real MLflow client of the workspace, without touching MLflow's global state."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from phi_finetune._azure.client import Client
+from phi_finetune._azure.translate import azure_ai_ml_errors
+from phi_finetune.errors import MissingDependency
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+__all__ = ["mlflow_client"]
+
+
+def mlflow_client(client: Client) -> MlflowClient:
+    """The client.
+
+    Raises:
+        MissingDependency: azureml-mlflow is not installed.
+    """
+    if find_spec("azureml") is None or find_spec("azureml.mlflow") is None:
+        raise MissingDependency(
+            "MLflow does not know Azure's addresses without azureml-mlflow", next_call="pip install azureml-mlflow"
+        )
+    from mlflow import MlflowClient
+
+    with azure_ai_ml_errors(doing="find the tracking service", resource=client.resource):
+        # This call also tells azureml-mlflow which credential to use for the address (wire.md 7).
+        workspace = client.ml_client().workspaces.get(client.workspace_name)
+    return MlflowClient(tracking_uri=workspace.mlflow_tracking_uri)

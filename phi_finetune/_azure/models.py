@@ -1,0 +1,68 @@
+"""Models of the workspace."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+from phi_finetune._azure.client import Client
+from phi_finetune._azure.entities import model_body
+from phi_finetune._azure.translate import expect
+
+__all__ = ["find_model", "latest_version", "list_models", "put_model"]
+
+API = "2023-08-01-preview"
+
+
+def find_model(client: Client, name: str, version: str) -> dict[str, Any] | None:
+    """A model version as ARM describes it; None where there is none."""
+    return client.find(
+        f"{_path(name)}/{quote(version)}", api=API, resource=f"model {name}:{version}", doing="look up the model"
+    )
+
+
+def latest_version(client: Client, name: str) -> dict[str, Any] | None:
+    """The version of a model that was created last; None where there is none."""
+    query = {"api-version": API, "$orderBy": "createdtime desc", "$top": "1"}
+    answer = client.rest.send("GET", client.url + _path(name), query=query)
+    if answer.status == 404:
+        return None
+    items = expect(answer, 200, doing="look up the model", resource=f"model {name}").json().get("value", ())
+    return dict(items[0]) if items else None
+
+
+def list_models(client: Client) -> list[str]:
+    """The names of the workspace's models."""
+    items = client.listed(
+        "/models", api=API, resource=client.resource, doing="list the models", query={"listViewType": "ActiveOnly"}
+    )
+    return [str(item["name"]) for item in items]
+
+
+def put_model(
+    client: Client, *, name: str, version: str, uri: str, description: str, tags: Mapping[str, str]
+) -> dict[str, Any]:
+    """Register an MLflow model.
+
+    Raises:
+        ServiceError: The service refused it; 409 where the version is there with another content.
+    """
+    from azure.ai.ml.constants import AssetTypes
+    from azure.ai.ml.entities import Model
+
+    model = Model(
+        name=name,
+        version=version,
+        path=uri,
+        type=AssetTypes.MLFLOW_MODEL,
+        description=description,
+        tags=dict(tags),
+    )
+    url = f"{client.url}{_path(name)}/{quote(version)}"
+    answer = client.rest.send("PUT", url, query={"api-version": API}, body=model_body(model))
+    return expect(answer, 200, 201, doing="register the model", resource=f"model {name}:{version}").json()
+
+
+def _path(name: str) -> str:
+    return f"/models/{quote(name)}/versions"

@@ -1,0 +1,128 @@
+"""Plain REST calls through the one transport, for all that azure-ai-ml is not needed for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+from uuid import uuid4
+
+import attrs
+
+from phi_finetune._azure.hosts import scope_for
+from phi_finetune.errors import ServiceUnreachable, UnexpectedAnswer
+
+if TYPE_CHECKING:
+    from phi_finetune._azure.transport import Transport
+    from phi_finetune._token_cache import CachedCredential
+
+__all__ = ["Answer", "Rest"]
+
+
+@attrs.frozen
+class Answer:
+    """An answer, whatever its status.
+
+    Attributes:
+        status: The HTTP status.
+        headers: Its headers; names in lower case.
+        body: The whole body.
+        asked: Method and path of the request, for errors.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes = attrs.field(repr=False)
+    asked: str
+
+    def json(self) -> dict[str, Any]:
+        """The body as a JSON object.
+
+        Raises:
+            UnexpectedAnswer: It is not one: half a body, or something else.
+        """
+        try:
+            value = json.loads(self.body)
+        except ValueError:
+            value = None
+        if isinstance(value, dict):
+            return value
+        raise UnexpectedAnswer(
+            "Azure's answer cannot be read",
+            resource=self.asked,
+            why=f"HTTP {self.status} with {len(self.body)} bytes that are not a JSON object",
+            next_call="call again; if it stays, open a support case with the request id",
+            status_code=self.status,
+            request_id=self.headers.get("x-ms-request-id"),
+        )
+
+
+class Rest:
+    """Sends requests with the right token, and gives every answer back."""
+
+    def __init__(self, transport: Transport, credential: CachedCredential, user_agent: str) -> None:
+        self._transport = transport
+        self._credential = credential
+        self._user_agent = user_agent
+
+    def send(
+        self,
+        method: str,
+        url: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: object = None,
+        content: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        signed: bool = True,
+    ) -> Answer:
+        """Send one request.
+
+        Args:
+            method: The HTTP method.
+            url: The whole URL, without what ``query`` adds.
+            query: Query parameters.
+            body: A value to send as JSON.
+            content: Bytes to send as they are.
+            headers: Further headers; an Authorization among them is kept.
+            signed: False sends no token: for a URL that carries its own signature.
+
+        Raises:
+            ServiceUnreachable: No answer came.
+        """
+        from azure.core.exceptions import AzureError
+        from azure.core.rest import HttpRequest
+
+        if query:
+            url += ("&" if "?" in url else "?") + urlencode(query)
+        own = {"User-Agent": self._user_agent, "x-ms-client-request-id": str(uuid4()), "Accept": "application/json"}
+        if signed:
+            own["Authorization"] = f"Bearer {self._credential.get_token(scope_for(url)).token}"
+        request = HttpRequest(method, url, headers={**own, **(headers or {})}, json=body, content=content)
+        asked = f"{method} {url.partition('?')[0]}"
+        try:
+            response = self._transport.send(request)
+        except AzureError as error:
+            # Not chained: azure-core's error holds the request, and with it the token.
+            raise ServiceUnreachable(
+                "Azure did not answer",
+                resource=asked,
+                why=type(error).__name__,
+                next_call="check the network and call again; a change is looked for before it is sent again",
+            ) from None
+        lower = {name.lower(): value for name, value in response.headers.items()}
+        return Answer(response.status_code, lower, _content(response), asked)
+
+    def pages(self, url: str, *, query: Mapping[str, str]) -> Iterator[Answer]:
+        """Every page of an ARM list, as it is asked for."""
+        answer = self.send("GET", url, query=query)
+        yield answer
+        while answer.status == 200 and (link := answer.json().get("nextLink")):
+            answer = self.send("GET", str(link))
+            yield answer
+
+
+def _content(response: Any) -> bytes:
+    body = response.content
+    return body if isinstance(body, bytes) else bytes(body or b"")

@@ -1,0 +1,79 @@
+"""A job's runs: its steps, their errors and logs, and the metrics that they logged to MLflow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import quote
+
+from phi_finetune._azure.client import Client
+from phi_finetune._azure.translate import expect
+
+__all__ = ["child_runs", "log_text", "metric_history", "mlflow_runs", "run_details"]
+
+
+def run_details(client: Client, run: str) -> dict[str, Any]:
+    """State, error and log files of one run."""
+    url = f"{client.facts.api}/history/v1.0{client.path}/runs/{quote(run)}/details"
+    answer = client.rest.send("GET", url, query={"api-version": "v1.0"})
+    return expect(answer, 200, doing="look up the run", resource=f"run {run}").json()
+
+
+def child_runs(client: Client, run: str) -> list[dict[str, Any]]:
+    """The runs of a job's steps."""
+    url = f"{client.facts.api}/history/v1.0{client.path}/runs/{quote(run)}/children"
+    runs: list[dict[str, Any]] = []
+    query = {"api-version": "v1.0"}
+    while True:
+        answer = client.rest.send("GET", url, query=query)
+        page = expect(answer, 200, doing="look up the job's steps", resource=f"job {run}").json()
+        runs.extend(page.get("value", ()))
+        token = page.get("continuationToken")
+        if not token:
+            return runs
+        query = {"api-version": "v1.0", "$continuationToken": str(token)}
+
+
+def log_text(client: Client, url: str, resource: str) -> str:
+    """A log file, from an address that carries its own signature; empty where there is none yet."""
+    answer = client.rest.send("GET", url, signed=False)
+    if answer.status == 404:
+        return ""
+    return expect(answer, 200, doing="read the log", resource=resource).body.decode(errors="replace")
+
+
+def mlflow_runs(client: Client, job: str, experiment: str | None = None) -> list[dict[str, Any]]:
+    """The MLflow runs of a job: its own and all below it, wherever in the tree."""
+    root = _mlflow(client, "GET", "runs/get", f"job {job}", query={"run_id": job, "run_uuid": job})["run"]
+    body: dict[str, Any] = {
+        "experiment_ids": [root["info"]["experiment_id"]],
+        "filter": f"tags.mlflow.rootRunId='{job}'",
+        "run_view_type": "ACTIVE_ONLY",
+        "max_results": 1000,
+    }
+    found = {root["info"]["run_id"]: root}
+    while True:
+        page = _mlflow(client, "POST", "runs/search", f"job {job}", body=body)
+        found.update((run["info"]["run_id"], run) for run in page.get("runs", ()))
+        token = page.get("next_page_token")
+        if not token:
+            return list(found.values())
+        body = {**body, "page_token": token}
+
+
+def metric_history(client: Client, run: str, key: str) -> Iterator[dict[str, Any]]:
+    """Every value that a run logged of one metric."""
+    query = {"run_id": run, "run_uuid": run, "metric_key": key, "max_results": "25000"}
+    while True:
+        page = _mlflow(client, "GET", "metrics/get-history", f"run {run}", query=query)
+        yield from page.get("metrics", ())
+        token = page.get("next_page_token")
+        if not token:
+            return
+        query = {**query, "page_token": token}
+
+
+def _mlflow(client: Client, method: str, call: str, resource: str, **how: Any) -> dict[str, Any]:
+    url = f"{client.facts.api}/mlflow/v2.0{client.path}/api/2.0/mlflow/{call}"
+    answer = client.rest.send(method, url, **how)
+    return expect(answer, 200, doing="read the metrics", resource=resource).json()

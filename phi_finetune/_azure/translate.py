@@ -1,0 +1,156 @@
+"""From Azure's refusals to this library's errors: one table, one function.
+
+==========================================  =======================
+answer                                      error
+==========================================  =======================
+401                                         AuthenticationFailed
+403                                         PermissionMissing
+404                                         NotFound
+code or message that speaks of quota        QuotaExceeded
+anything else                               ServiceError
+==========================================  =======================
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+from phi_finetune._azure.rest import Answer
+from phi_finetune.errors import (
+    AuthenticationFailed,
+    NotFound,
+    PermissionMissing,
+    PhiFinetuneError,
+    QuotaExceeded,
+    ServiceError,
+    ServiceUnreachable,
+)
+
+__all__ = ["azure_ai_ml_errors", "error_parts", "expect", "refuse", "speaks_of_quota"]
+
+_QUOTA = re.compile(r"quota", re.IGNORECASE)
+_ANSI = re.compile(r"\x1b\[[0-9;]*m")
+_ACTION = re.compile(r"(?:perform action|action) '([^']+)'")
+_WRONG_TENANT = re.compile(r"must match the tenant '?https://sts\.windows\.net/([0-9a-f-]+)/?'?", re.IGNORECASE)
+
+
+def expect(answer: Answer, *statuses: int, doing: str, resource: str, next_call: str | None = None) -> Answer:
+    """Give the answer back where its status is one of ``statuses``.
+
+    Raises:
+        PhiFinetuneError: The one that the table above names.
+    """
+    if answer.status in statuses:
+        return answer
+    refuse(answer, doing=doing, resource=resource, next_call=next_call)
+
+
+def refuse(answer: Answer, *, doing: str, resource: str, next_call: str | None = None) -> NoReturn:
+    """Raise the error for an answer that refuses something.
+
+    Args:
+        answer: The refusal.
+        doing: What was attempted, as in "Could not <doing>".
+        resource: On what.
+        next_call: What comes next, where the caller knows better than the table.
+    """
+    code, message = error_parts(answer.body)
+    raise _error(
+        answer.status, code, message, doing, resource, next_call, answer.headers.get("x-ms-request-id")
+    )
+
+
+def error_parts(body: bytes) -> tuple[str | None, str]:
+    """Code and message of an error's body, whichever of Azure's forms it has; the message may be empty."""
+    try:
+        value: Any = json.loads(body)
+    except ValueError:
+        return None, ""
+    if not isinstance(value, dict):
+        return None, ""
+    inner = value.get("error", value)
+    if not isinstance(inner, dict):
+        return None, str(inner)[:500]
+    details = [str(item.get("message", "")) for item in inner.get("details") or () if isinstance(item, dict)]
+    message = " ".join([str(inner.get("message") or ""), *details]).strip()
+    code = inner.get("code") or inner.get("error_code")
+    return (str(code) if code else None), message[:2000]
+
+
+def speaks_of_quota(code: str | None, message: str) -> bool:
+    """Whether a refusal is about quota: there is no class or status for it (wire.md 4)."""
+    return bool(_QUOTA.search(code or "") or _QUOTA.search(message))
+
+
+@contextmanager
+def azure_ai_ml_errors(*, doing: str, resource: str) -> Iterator[None]:
+    """Turn what azure-ai-ml and azure-core raise into this library's errors.
+
+    None of theirs is chained: they hold the live response, and with it tokens and bodies.
+    """
+    from azure.ai.ml.exceptions import MlException
+    from azure.core.exceptions import AzureError, HttpResponseError
+
+    try:
+        yield
+    except HttpResponseError as error:
+        raise _from_response(error, doing, resource) from None
+    except AzureError as error:
+        if isinstance(error, MlException):
+            message = _ANSI.sub("", str(error))
+            raise ServiceError(f"Could not {doing}", resource=resource, why=message[:2000]) from None
+        raise ServiceUnreachable(
+            f"Could not {doing}", resource=resource, why=type(error).__name__, next_call="call again"
+        ) from None
+
+
+def _from_response(error: Any, doing: str, resource: str) -> PhiFinetuneError:
+    code = getattr(error.error, "code", None)
+    message = getattr(error.error, "message", None) or error.reason or ""
+    headers = getattr(error.response, "headers", {}) or {}
+    return _error(
+        error.status_code or 0, code, str(message), doing, resource, None, headers.get("x-ms-request-id")
+    )
+
+
+def _error(
+    status: int,
+    code: str | None,
+    message: str,
+    doing: str,
+    resource: str,
+    next_call: str | None,
+    request_id: str | None,
+) -> PhiFinetuneError:
+    kind, advice = _kind(status, code, message)
+    why = message or f"HTTP {status} without a message"
+    return kind(
+        f"Could not {doing}",
+        resource=resource,
+        why=f"{code}: {why}" if code else why,
+        next_call=next_call or advice,
+        status_code=status,
+        code=code,
+        request_id=request_id,
+    )
+
+
+def _kind(status: int, code: str | None, message: str) -> tuple[type[PhiFinetuneError], str]:
+    if status == 401:
+        tenant = _WRONG_TENANT.search(message)
+        if tenant:
+            return AuthenticationFailed, f"sign in to the right tenant: az login --tenant {tenant.group(1)}"
+        return AuthenticationFailed, "sign in again (az login), or give connect() another credential"
+    if status == 403:
+        action = _ACTION.search(message)
+        lacks = f"the action {action.group(1)}" if action else "the role AzureML Data Scientist"
+        return PermissionMissing, f"ask for {lacks} on the workspace"
+    if status == 404:
+        return NotFound, "check the name; the workspace's own lists say what is there"
+    if speaks_of_quota(code, message):
+        return QuotaExceeded, "ask for more at https://aka.ms/azuremlquota, or take a smaller size or fewer nodes"
+    return ServiceError, "call again later; if it stays, open a support case with the request id"

@@ -1,0 +1,35 @@
+"""How an object holds its workspace's handle: outside equality, hash, repr and pickles."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
+
+import attrs
+
+if TYPE_CHECKING:
+    from phi_finetune._azure.client import Client
+
+__all__ = ["WithoutHandle", "handle"]
+
+
+def handle() -> Any:
+    """The attrs field that holds the handle."""
+    return attrs.field(default=None, eq=False, repr=False, kw_only=True)
+
+
+class WithoutHandle:
+    """Pickles without the handle; ``workspace.attach(it)`` gives it back one."""
+
+    _client: Client | None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_client": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+
+    def attached_to(self, client: Client) -> Self:
+        """The same, with another handle."""
+        revived = object.__new__(type(self))
+        vars(revived).update({**vars(self), "_client": client})
+        return revived

@@ -1,0 +1,198 @@
+"""Submitting: look for the job, adopt it, or send it; never two for one intent."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from phi_finetune._names import digest
+from phi_finetune.compute import MADE_BY
+from phi_finetune.errors import NameTaken, ServiceError
+from phi_finetune.events import AdoptedExisting, Created, Warned
+from phi_finetune.jobs import SPENT, FinetuneJob, from_arm
+from phi_finetune.plans import COMPONENT, COMPONENT_REGISTRY, FinetunePlan, resolve
+
+if TYPE_CHECKING:
+    from phi_finetune._azure.client import Client
+    from phi_finetune.finetune import Finetune
+
+__all__ = ["submit"]
+
+INTENT = "phi-finetune.intent"
+"""The tag with the intent's digest, and the property with the intent itself."""
+RESOLVED = "phi-finetune.resolved"
+MODEL = "phi-finetune.model"
+DATA = "phi-finetune.data"
+DATA_DIGEST = "phi-finetune.data-digest"
+
+
+def submit(finetune: Finetune, client: Client, *, again: bool) -> FinetuneJob:
+    """Submit a fine-tune, or adopt the job that is there for the same intent."""
+    intent = finetune.intent()
+    attempt = 1
+    while True:
+        name = finetune.job_name(attempt)
+        found = _find(client, name)
+        if found is None:
+            return _send(finetune, client, name, intent)
+        _check_same(found, intent, name)
+        if not _spent(found) and not again:
+            return _adopt(finetune, client, found)
+        attempt += 1
+
+
+def _send(finetune: Finetune, client: Client, name: str, intent: dict[str, Any]) -> FinetuneJob:
+    from phi_finetune._azure.jobs import build_pipeline, submit_pipeline
+    from phi_finetune._azure.registry import find_component
+    from phi_finetune._azure.storage import upload
+
+    finetune = _with_computes(finetune)
+    plan = resolve(finetune, client)
+    for warning in plan.parameters.warnings:
+        client.notify(Warned(resource=f"job {name}", message=warning))
+    for file in plan.files.values():
+        upload(
+            client,
+            file_name=file.name,
+            sha256=file.sha256,
+            size_bytes=file.size_bytes,
+            content=file.content(),
+        )
+    inputs = plan.parameters.as_component_inputs()
+    addresses = {key: str(inputs.pop(key)) for key in tuple(inputs) if _is_file(plan, key)}
+    settings = finetune.settings
+    job = build_pipeline(
+        find_component(client, COMPONENT_REGISTRY, COMPONENT, None),
+        inputs=inputs,
+        files=addresses,
+        name=name,
+        experiment=plan.experiment,
+        display_name=plan.display_name,
+        description=settings.description,
+        tags={**settings.tags, **_tags(finetune, plan, intent)},
+        properties={INTENT: json.dumps(intent)},
+        force_rerun=settings.force_rerun,
+        continue_on_step_failure=settings.continue_on_step_failure,
+    )
+    try:
+        submitted = submit_pipeline(client, job)
+    except ServiceError as refused:
+        if refused.status_code != 409:
+            raise
+        return _adopt_rival(finetune, client, name, intent, refused)
+    client.notify(Created(resource=f"job {name}"))
+    return FinetuneJob(
+        name=name,
+        status=submitted.status,
+        display_name=plan.display_name,
+        experiment=plan.experiment,
+        description=settings.description,
+        tags={key: str(value) for key, value in (job.tags or {}).items()},
+        base_model=plan.model_id,
+        studio_url=submitted.studio_url,
+        client=client,
+    )
+
+
+def _adopt_rival(
+    finetune: Finetune, client: Client, name: str, intent: dict[str, Any], refused: ServiceError
+) -> FinetuneJob:
+    """Another process, or an answer that was lost, submitted it first."""
+    found = _find(client, name)
+    if found is None:
+        raise refused
+    _check_same(found, intent, name)
+    return _adopt(finetune, client, found)
+
+
+def _adopt(finetune: Finetune, client: Client, found: dict[str, Any]) -> FinetuneJob:
+    job = from_arm(found, client)
+    client.notify(AdoptedExisting(resource=job.resource))
+    told = job.tags.get(RESOLVED)
+    if told is None:
+        return job
+    before: dict[str, str] = json.loads(told)
+    now = resolve(_with_computes(finetune), client).resolved
+    changed = [f"{key} was {before.get(key)}, would now be {value}" for key, value in now.items() if before.get(key) != value]
+    if changed:
+        message = f"the job was submitted when other things were current: {'; '.join(changed)}. submit(again=True) runs it anew"
+        client.notify(Warned(resource=job.resource, message=message))
+    return job
+
+
+def _check_same(found: dict[str, Any], intent: dict[str, Any], name: str) -> None:
+    properties = found.get("properties") or {}
+    if (properties.get("tags") or {}).get(INTENT) == digest(intent):
+        return
+    told = (properties.get("properties") or {}).get(INTENT)
+    before: dict[str, Any] = json.loads(told) if told else {}
+    difference = "; ".join(_differences(before, intent)) or "it was not submitted by phi-finetune"
+    raise NameTaken(
+        f"A job named {name} is there, and it is another one",
+        resource=f"job {name}",
+        why=difference,
+        costs="nothing: it was not submitted",
+        next_call="take another name with named(), or none: a name is then made from what the job is",
+    )
+
+
+def _differences(before: dict[str, Any], now: dict[str, Any], path: str = "") -> list[str]:
+    lines: list[str] = []
+    if not before:
+        return lines
+    for key in sorted({*before, *now}):
+        old, new = before.get(key), now.get(key)
+        if isinstance(old, dict) and isinstance(new, dict):
+            lines.extend(_differences(old, new, f"{path}{key}."))
+        elif old != new:
+            lines.append(f"{path}{key} was {old!r}, is now {new!r}")
+    return lines
+
+
+def _with_computes(finetune: Finetune) -> Finetune:
+    """The same, with each compute that was only described got or created, after the model's list was checked."""
+    computes = finetune.required_computes()
+    ready = {
+        compute: compute if compute.provisioning_state is not None else compute.ensure(_model_for(finetune, compute))
+        for compute in computes.by_step().values()
+    }
+    changes = {
+        field.name: ready[value]
+        for field in attrs.fields(type(computes))
+        if (value := getattr(computes, field.name)) is not None
+    }
+    return attrs.evolve(finetune, computes=attrs.evolve(computes, **changes))
+
+
+def _model_for(finetune: Finetune, compute: Any) -> Any:
+    return finetune.model if compute == finetune.required_computes().finetune else None
+
+
+def _tags(finetune: Finetune, plan: FinetunePlan, intent: dict[str, Any]) -> dict[str, str]:
+    return {
+        **MADE_BY,
+        INTENT: digest(intent),
+        RESOLVED: json.dumps(plan.resolved),
+        MODEL: plan.model_id,
+        DATA: finetune.data.name,
+        DATA_DIGEST: finetune.data.digest,
+    }
+
+
+def _is_file(plan: FinetunePlan, name: str) -> bool:
+    from phi_finetune.finetune import FILES
+
+    return name in FILES and name in plan.parameters
+
+
+def _find(client: Client, name: str) -> dict[str, Any] | None:
+    from phi_finetune._azure.jobs import find_job
+
+    return find_job(client, name)
+
+
+def _spent(found: dict[str, Any]) -> bool:
+    properties = found.get("properties") or {}
+    return bool(properties.get("isArchived")) or properties.get("status") in SPENT

@@ -1,0 +1,126 @@
+"""The only wait loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Generic, TypeVar
+
+import attrs
+
+from phi_finetune.errors import DeadlineExceeded, ServiceError, ServiceUnreachable, UnexpectedAnswer
+from phi_finetune.events import Waiting
+from phi_finetune.protocols import Clock, Listener
+
+__all__ = ["Look", "wait_for", "watch"]
+
+T = TypeVar("T")
+
+FIRST_INTERVAL_S = 2.0
+LONGEST_INTERVAL_S = 30.0
+GROWTH = 1.5
+LOOKS_MAY_FAIL = 5
+"""So many looks in a row may fail, each after its own retries, before a wait gives up."""
+
+
+@attrs.frozen
+class Look(Generic[T]):
+    """What one look saw.
+
+    Attributes:
+        status: The state, as the service names it.
+        value: What was waited for; None while it is not there.
+        hint_s: How long the service asks to wait before the next look, in seconds.
+    """
+
+    status: str
+    value: T | None = None
+    hint_s: float | None = None
+
+
+@attrs.frozen
+class Patience:
+    """How long to wait for what, and who hears of it.
+
+    Attributes:
+        resource: What is waited for, for events and errors.
+        timeout: How long at most, on a clock that never goes back.
+        clock: Time, and its passing.
+        notify: Hears of each look that was in vain.
+        next_call: What the caller may do once the time is up; also noted on a Ctrl-C.
+    """
+
+    resource: str
+    timeout: timedelta
+    clock: Clock
+    notify: Listener
+    next_call: str
+
+    def check(self, status: str, elapsed_s: float) -> float:
+        """The seconds that are left.
+
+        Raises:
+            DeadlineExceeded: None are.
+        """
+        limit_s = self.timeout.total_seconds()
+        if elapsed_s < limit_s:
+            return limit_s - elapsed_s
+        raise DeadlineExceeded(
+            f"Waited {elapsed_s:.0f} s for {self.resource}, and the limit is {limit_s:.0f} s",
+            resource=self.resource,
+            why=f"its last state was {status}",
+            costs=f"{self.resource} goes on",
+            next_call=self.next_call,
+            last_status=status,
+            elapsed_s=elapsed_s,
+            limit_s=limit_s,
+        )
+
+
+def wait_for(look: Callable[[], Look[T]], patience: Patience) -> T:
+    """Look until a value is there, and give it.
+
+    Raises:
+        DeadlineExceeded: The time is up. What was waited for goes on.
+        PhiFinetuneError: What ``look`` raises; lost connections and errors of the service only after five in a row.
+    """
+    for seen in watch(look, patience):
+        if seen.value is not None:
+            return seen.value
+    raise AssertionError("watch() ends only with a value")
+
+
+def watch(look: Callable[[], Look[T]], patience: Patience) -> Iterator[Look[T]]:
+    """Give what each look sees, the one with a value last.
+
+    The pause between looks begins at 2 s and grows by half up to 30 s, unless the service says otherwise.
+    """
+    clock = patience.clock
+    started = clock.monotonic()
+    interval_s, failures, status = FIRST_INTERVAL_S, 0, "not looked at yet"
+    try:
+        while True:
+            seen, failures = _look(look, failures)
+            if seen is not None:
+                status = seen.status
+                yield seen
+                if seen.value is not None:
+                    return
+            elapsed_s = clock.monotonic() - started
+            left_s = patience.check(status, elapsed_s)
+            patience.notify(Waiting(resource=patience.resource, status=status, elapsed_s=elapsed_s))
+            hint_s = None if seen is None else seen.hint_s
+            clock.sleep(min(left_s, interval_s if hint_s is None else hint_s))
+            interval_s = min(interval_s * GROWTH, LONGEST_INTERVAL_S)
+    except KeyboardInterrupt as interrupt:
+        interrupt.add_note(f"{patience.resource} goes on ({status}). Next: {patience.next_call}")
+        raise
+
+
+def _look(look: Callable[[], Look[T]], failures: int) -> tuple[Look[T] | None, int]:
+    try:
+        return look(), 0
+    except (ServiceUnreachable, ServiceError, UnexpectedAnswer):
+        if failures + 1 >= LOOKS_MAY_FAIL:
+            raise
+        return None, failures + 1

@@ -1,0 +1,17 @@
+"""Chat data: conversations in splits, checked by the rules that the training component applies hours later."""
+
+from __future__ import annotations
+
+from phi_finetune.chat_dataset.conversation import Conversation, Message, Role
+from phi_finetune.chat_dataset.dataset import ChatDataset, SplitName, sample_conversations
+from phi_finetune.chat_dataset.split_info import SplitInfo
+
+__all__ = [
+    "ChatDataset",
+    "Conversation",
+    "Message",
+    "Role",
+    "SplitInfo",
+    "SplitName",
+    "sample_conversations",
+]

@@ -1,0 +1,135 @@
+"""A file of JSON lines, read a line at a time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import attrs
+
+from phi_finetune.chat_dataset.conversation import Conversation, parse_conversation
+from phi_finetune.chat_dataset.rules import BrokenRule, Fault
+
+__all__ = ["JsonLines", "parse_line"]
+
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_BINARY_BEGINNINGS = (b"\x1f\x8b", b"PK\x03\x04", b"BZh", b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd", b"PAR1")
+"""How gzip, zip, bzip2, xz, zstandard and parquet files begin. None of them can begin a line of JSON."""
+
+
+@attrs.frozen
+class JsonLines:
+    """The conversations of one file. A byte order mark and blank lines are passed over; the lines count from 1.
+
+    Attributes:
+        path: The file.
+        must_end_answered: Whether each row's last turn must be the assistant's.
+    """
+
+    path: Path
+    must_end_answered: bool
+
+    @property
+    def label(self) -> str:
+        """The path, as it was given."""
+        return str(self.path)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The file."""
+        return (self.path,)
+
+    def stamp(self) -> tuple[int, int, int]:
+        """Give what differs as soon as the file was written again: its identity, size and time of change.
+
+        Raises:
+            InvalidData: There is no such file.
+        """
+        with self._reading():
+            status = self.path.stat()
+        return status.st_ino, status.st_size, status.st_mtime_ns
+
+    def rows(self) -> Iterator[Conversation]:
+        """Read the file from its start.
+
+        Raises:
+            InvalidData: The file cannot be read, or a line breaks a rule.
+        """
+        for number, line in self._numbered_lines():
+            if line.isspace():
+                continue
+            try:
+                row = parse_conversation(parse_line(line), must_end_answered=self.must_end_answered)
+            except BrokenRule as broken:
+                raise broken.fault.error(self.label, number) from None
+            yield row
+
+    def _numbered_lines(self) -> Iterator[tuple[int, bytes]]:
+        with self._reading(), self.path.open("rb") as file:
+            first = file.readline()
+            if first.startswith(_BINARY_BEGINNINGS):
+                raise Fault("compressed").error(self.label)
+            yield 1, first.removeprefix(_BYTE_ORDER_MARK) or b"\n"
+            yield from enumerate(file, start=2)
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        if self.path.is_dir():
+            raise Fault("not-a-file").error(self.label)
+        try:
+            yield
+        except FileNotFoundError as error:
+            raise Fault("missing-file").error(self.label) from error
+        except PermissionError as error:
+            raise Fault("no-permission").error(self.label) from error
+        except OSError as error:
+            raise Fault("unreadable").error(self.label) from error
+
+
+class _Refused(ValueError):
+    def __init__(self, rule: str) -> None:
+        super().__init__(rule)
+        self.rule = rule
+
+
+def _unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    unique = dict(pairs)
+    if len(unique) != len(pairs):
+        raise _Refused("duplicate-key")
+    return unique
+
+
+def _refuse_constant(name: str) -> object:
+    raise _Refused("not-finite")
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique_keys, parse_constant=_refuse_constant)
+
+
+def parse_line(line: bytes) -> object:
+    """Parse one line as JSON, and more strictly than the json module does.
+
+    The error is raised after the except blocks, so that the parser's own, which holds the line's text, is not kept
+    as its context.
+
+    Raises:
+        BrokenRule: It is not UTF-8, not JSON, or ambiguous.
+    """
+    path = None
+    try:
+        return _DECODER.decode(line.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        rule, path = "not-utf-8", f"byte {error.start + 1}"
+    except RecursionError:
+        rule = "too-nested"
+    except _Refused as refused:
+        rule = refused.rule
+    except json.JSONDecodeError as error:
+        rule, path = "not-json", f"column {error.colno}"
+    except ValueError:  # a number with more digits than Python reads
+        rule = "not-json"
+    if rule in {"not-utf-8", "not-json"} and not line.endswith(b"\n"):
+        rule = "truncated-line"
+    raise BrokenRule(rule, path)

@@ -1,0 +1,128 @@
+"""The rules that chat data must keep: what each one means, and what to do where it is broken.
+
+The rules on roles and on the number of rows are those of the training component's package
+azureml-acft-contrib-hf-nlp 0.0.91 (read 2026-11), which applies them on the GPU node. The others are those of the
+JSON lines format, and of text.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+from phi_finetune.errors import InvalidData
+
+__all__ = ["RULES", "BrokenRule", "Fault", "Rule"]
+
+
+@attrs.frozen
+class Rule:
+    """One rule, as an error tells of it.
+
+    Attributes:
+        why: What is wrong where it is broken.
+        remedy: What to do then.
+    """
+
+    why: str
+    remedy: str
+
+
+_SAVE_AS_UTF8 = "save the file as UTF-8 text, one JSON object a line"
+_ONE_OBJECT_A_LINE = 'write one JSON object a line: {"messages": [{"role": "user", "content": "..."}, ...]}'
+_ONE_TURN_EACH = "begin with the user's turn (after a system message, if there is one), then alternate"
+
+RULES: dict[str, Rule] = {
+    # The file
+    "missing-file": Rule("there is no such file", "check the path, and the folder that this program runs in"),
+    "not-a-file": Rule("it is a folder", "name the file of JSON lines in it"),
+    "no-permission": Rule("this user may not read it", "change the file's permissions, or copy it"),
+    "unreadable": Rule("the system could not read it", "check the disk, or copy the file and read the copy"),
+    "compressed": Rule("it is not text but a compressed or binary file", "unpack or convert it first"),
+    # The line
+    "not-utf-8": Rule("the line is not UTF-8 text", _SAVE_AS_UTF8),
+    "not-json": Rule("the line is not JSON", _ONE_OBJECT_A_LINE),
+    "truncated-line": Rule("the last line breaks off", "copy or download the file again: it is not whole"),
+    "not-finite": Rule(
+        "the line holds NaN or Infinity, which JSON does not have", "replace them, or drop the field"
+    ),
+    "duplicate-key": Rule("an object names the same key twice", "keep one of the two"),
+    "too-nested": Rule("the line is nested too deeply to be read", _ONE_OBJECT_A_LINE),
+    "not-an-object": Rule("the row is not an object", _ONE_OBJECT_A_LINE),
+    # The row
+    "no-messages": Rule("the row has no messages", _ONE_OBJECT_A_LINE),
+    "no-messages-column": Rule("there is no column named messages", "rename the column that holds them"),
+    "messages-not-a-list": Rule("messages is not a list", _ONE_OBJECT_A_LINE),
+    "empty-messages": Rule("the list of messages is empty", "drop the row"),
+    "message-not-an-object": Rule("the message is not an object", "give each message a role and a content"),
+    "missing-role": Rule("the message has no role", "give it the role system, user or assistant"),
+    "unknown-role": Rule(
+        "the role is none of system, user and assistant", "map it to one of the three, or drop the row"
+    ),
+    "missing-content": Rule("the message has no content", "give it one, or drop the row"),
+    "content-not-text": Rule("the content is not a string", "join its parts to one text, or drop the row"),
+    "blank-content": Rule("the content is empty or only white space", "fill it in, or drop the row"),
+    "lone-surrogate": Rule(
+        "the content holds half of a surrogate pair, which is no character",
+        "decode the text again, or drop the row",
+    ),
+    # The order of the turns
+    "system-not-first": Rule("a system message stands after other turns", "move it to the start, or drop it"),
+    "second-system": Rule("there is more than one system message", "join them to one at the start"),
+    "user-not-first": Rule("the first turn is not the user's", _ONE_TURN_EACH),
+    "roles-not-alternating": Rule("two turns of the same role follow each other", _ONE_TURN_EACH),
+    "no-user-turn": Rule("there is nothing but a system message", "drop the row"),
+    "no-assistant-turn": Rule("the assistant never speaks, so there is nothing to train on", "drop the row"),
+    "last-not-assistant": Rule(
+        "the last turn is not the assistant's", "drop that turn, or use these rows as the test split"
+    ),
+    # The data set
+    "records-broke-off": Rule(
+        "the iterable of records raised an error before its end",
+        "make the data set anew from a fresh iterable",
+    ),
+    "too-few-rows": Rule(
+        "training needs at least 10 conversations of two messages or more", "add conversations"
+    ),
+    "empty-split": Rule("it holds no conversation", "add some, or leave the split out"),
+    "empty-draw": Rule("no conversation fell into it", "take another fraction, another seed, or more data"),
+}
+
+
+@attrs.frozen
+class Fault:
+    """A broken rule, and where in the row.
+
+    Attributes:
+        rule: A key of :data:`RULES`.
+        path: Where in the row, such as ``"messages[2].role"``; None for the row as a whole.
+    """
+
+    rule: str
+    path: str | None = None
+
+    def error(self, file: str | None = None, row: int | None = None) -> InvalidData:
+        """Give the error to raise, for row ``row`` of ``file``. It holds nothing of the row's text."""
+        rule = RULES[self.rule]
+        place = file or "The conversation"
+        if row is not None:
+            place = f"Row {row} of {place}"
+        if self.path is not None:
+            place = f"{place}, {self.path},"
+        return InvalidData(
+            f"{place} is refused ({self.rule})",
+            resource=file,
+            why=rule.why,
+            next_call=rule.remedy,
+            file=file,
+            row=row,
+            path=self.path,
+            rule=self.rule,
+        )
+
+
+class BrokenRule(Exception):
+    """Raised inside this package where the file and the row are not known yet."""
+
+    def __init__(self, rule: str, path: str | None = None) -> None:
+        super().__init__(rule)
+        self.fault = Fault(rule, path)

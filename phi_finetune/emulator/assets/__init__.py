@@ -1,0 +1,1 @@
+"""The resource family of assets: the workspace's own models and data."""

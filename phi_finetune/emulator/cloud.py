@@ -1,0 +1,194 @@
+"""One subscription of Azure with one Azure ML workspace in it: takes requests, gives answers."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from urllib.parse import quote
+
+from phi_finetune.emulator.assets.routes import ROUTES as ASSETS
+from phi_finetune.emulator.assets.state import Assets
+from phi_finetune.emulator.computes.routes import ROUTES as COMPUTES
+from phi_finetune.emulator.computes.state import Computes
+from phi_finetune.emulator.core.clock import Clock
+from phi_finetune.emulator.core.errors import ServiceError, envelope, mlflow_envelope
+from phi_finetune.emulator.core.faults import Faults
+from phi_finetune.emulator.core.http import Request, Response, empty, json_answer
+from phi_finetune.emulator.core.ids import Ids
+from phi_finetune.emulator.core.journal import Entry, Journal, without_signature
+from phi_finetune.emulator.core.operations import ROUTES as OPERATIONS
+from phi_finetune.emulator.core.operations import Operations
+from phi_finetune.emulator.core.router import Route, Router
+from phi_finetune.emulator.identity.routes import ROUTES as IDENTITY
+from phi_finetune.emulator.identity.state import Identity
+from phi_finetune.emulator.jobs.routes import ROUTES as JOBS
+from phi_finetune.emulator.jobs.state import Jobs
+from phi_finetune.emulator.mlflow.routes import ROUTES as MLFLOW
+from phi_finetune.emulator.online_endpoints.routes import ROUTES as ONLINE_ENDPOINTS
+from phi_finetune.emulator.online_endpoints.state import OnlineEndpoints
+from phi_finetune.emulator.registries.routes import ROUTES as REGISTRIES
+from phi_finetune.emulator.registries.state import Registries
+from phi_finetune.emulator.run_history.routes import ROUTES as RUN_HISTORY
+from phi_finetune.emulator.runners.runner import Runner
+from phi_finetune.emulator.runners.simulated import SimulatedRunner
+from phi_finetune.emulator.scoring.routes import ROUTES as SCORING
+from phi_finetune.emulator.storage.routes import ROUTES as STORAGE
+from phi_finetune.emulator.storage.state import Storage
+from phi_finetune.emulator.workspaces.routes import ROUTES as WORKSPACES
+from phi_finetune.emulator.workspaces.state import Workspace
+
+__all__ = ["Cloud", "Settings"]
+
+ROUTER = Router(
+    [
+        *WORKSPACES,
+        *JOBS,
+        *RUN_HISTORY,
+        *MLFLOW,
+        *STORAGE,
+        *REGISTRIES,
+        *COMPUTES,
+        *ASSETS,
+        *ONLINE_ENDPOINTS,
+        *SCORING,
+        *OPERATIONS,
+        *IDENTITY,
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a cloud is set up.
+
+    Attributes:
+        region: Where the workspace is.
+        resource_group: Its resource group.
+        workspace: Its name.
+        quota: Cores by family, over the defaults of the catalogue; a family that is named nowhere has 0, as a
+            new subscription has for GPUs (Azure's page on managing quotas).
+        low_priority_quota: Cores of low priority, one pool for all families.
+        seed: Seed of every identifier; None draws one.
+        start: The clock's start; None is now.
+    """
+
+    region: str = "eastus"
+    resource_group: str = "phi-lab"
+    workspace: str = "phi-lab"
+    quota: Mapping[str, int] = field(default_factory=dict)
+    low_priority_quota: int = 300
+    seed: int | None = None
+    start: datetime | None = None
+
+
+class Cloud:
+    """All state of one emulated subscription.
+
+    Args:
+        settings: How it is set up; None takes every default.
+        runner: What running a job means; None simulates it.
+    """
+
+    def __init__(self, settings: Settings | None = None, runner: Runner | None = None) -> None:
+        self.settings = settings or Settings()
+        self.clock = Clock(self.settings.start)
+        self.ids = Ids(self.settings.seed)
+        self.journal = Journal()
+        self.faults = Faults()
+        self.unrouted: list[str] = []
+        self.subscription_id = self.ids.guid()
+        self.tenant_id = self.ids.guid()
+        self.operations = Operations(self)
+        self.identity = Identity(self)
+        self.workspace = Workspace(self)
+        self.storage = Storage(self)
+        self.registries = Registries(self)
+        self.computes = Computes(self)
+        self.assets = Assets(self)
+        self.runner: Runner = runner or SimulatedRunner()
+        self.jobs = Jobs(self)
+        self.endpoints = OnlineEndpoints(self)
+        self._lock = threading.RLock()
+
+    def handle(self, request: Request) -> Response:
+        """Answer a request. An unknown route is answered with 501, which no client retries, and remembered."""
+        with self._lock:
+            self.operations.settle()
+            route, answer = self._answer(request)
+            answer.headers.update(self._notes())
+            entry = Entry(
+                request.method,
+                without_signature(request.url),
+                answer.status,
+                self.clock.now(),
+                route.name if route else None,
+                request.body,
+            )
+            self.journal.add(entry)
+            return answer
+
+    def owns(self, request: Request) -> bool:
+        """Whether a request is for this cloud: by its token, SAS or key; else by its host or path."""
+        tenant = request.claims.get("tid")
+        if tenant is not None:
+            return bool(tenant == self.tenant_id)
+        if request.bearer is not None and self.endpoints.knows_key(request.bearer):
+            return True
+        if self.storage.owns_host(request.host) or self.endpoints.owns_host(request.host):
+            return True
+        marks = (self.subscription_id, self.tenant_id, self.workspace.guid)
+        return any(mark in request.url for mark in marks)
+
+    def arm_id(self, *path: str) -> str:
+        """The ARM id of something in the workspace."""
+        return "/".join([self.workspace.id, *(quote(part, safe="") for part in path)])
+
+    def _answer(self, request: Request) -> tuple[Route | None, Response]:
+        found = ROUTER.find(request)
+        if found is None:
+            return None, self._unknown(request)
+        route, params = found
+        request = request.with_params(params)
+        try:
+            fault = self.faults.take_answer(request)
+            if fault is not None:
+                raise ServiceError(fault.status, fault.code, fault.message, headers=fault.headers)
+            self.identity.admit(request, route.audience)
+            self.workspace.admit(request)
+            return route, route.handler(self, request)
+        except ServiceError as error:
+            return route, self._refusal(route, error)
+
+    def _unknown(self, request: Request) -> Response:
+        where = f"{request.method} {without_signature(request.url)}"
+        self.unrouted.append(where)
+        message = f"The emulator has no route for {where}."
+        return json_answer(501, {"error": {"code": "NotImplemented", "message": message}})
+
+    def _refusal(self, route: Route, error: ServiceError) -> Response:
+        if error.bare:
+            return empty(error.status, error.headers)
+        if route.errors == "mlflow":
+            return json_answer(error.status, mlflow_envelope(error), error.headers)
+        if route.errors == "blob":
+            # A blob client reads the code from this header (wire.md 13.5).
+            return empty(error.status, {"x-ms-error-code": error.code, **error.headers})
+        if route.errors == "scoring":
+            return json_answer(error.status, {"error": {"code": error.code, "message": error.message}}, error.headers)
+        body = envelope(
+            error, request_id=self.ids.hex(32), region=self.settings.region, when=self.clock.now()
+        )
+        return json_answer(error.status, body, {"x-ms-response-type": "error", **error.headers})
+
+    def _notes(self) -> dict[str, str]:
+        # service.md: every answer of ARM carries these.
+        request_id = self.ids.guid()
+        return {
+            "x-ms-request-id": request_id,
+            "x-ms-correlation-request-id": request_id,
+            "x-ms-routing-request-id": f"{self.settings.region.upper()}:{request_id}",
+            "Cache-Control": "no-cache",
+            "Date": self.clock.now().strftime("%a, %d %b %Y %H:%M:%S GMT"),
+        }

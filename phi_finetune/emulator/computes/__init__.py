@@ -1,0 +1,1 @@
+"""The resource family of computes: clusters, machine sizes, and the quota of cores."""

@@ -1,0 +1,128 @@
+"""A cluster: what was asked for, how far its making has come, and how many of its nodes are up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Literal
+
+from phi_finetune.emulator.catalogue import VmSize
+from phi_finetune.emulator.core.operations import Operation
+
+if TYPE_CHECKING:
+    from phi_finetune.emulator.cloud import Cloud
+
+__all__ = ["ClusterSpec", "Compute", "Nodes", "Priority"]
+
+Priority = Literal["Dedicated", "LowPriority"]
+
+
+@dataclass(frozen=True)
+class ClusterSpec:
+    """What a PUT asks for.
+
+    Attributes:
+        vm_size: A machine size, in any case.
+        priority: Whether Azure may take the nodes away.
+        min_nodes: How many nodes stay up without work.
+        max_nodes: How many there may be.
+        idle: How long a node without work stays up.
+        description: Free text.
+        tags: Tags of the compute.
+        remote_login: ``Enabled``, ``Disabled`` or ``NotSpecified``.
+        public_ip: Whether nodes have public addresses.
+        local_auth: Whether one may sign in on a node with a key.
+    """
+
+    vm_size: str
+    priority: Priority
+    min_nodes: int
+    max_nodes: int
+    idle: timedelta
+    description: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    remote_login: str = "NotSpecified"
+    public_ip: bool = True
+    local_auth: bool = False
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """Nodes that are up: at work, and without work."""
+
+    running: int
+    idle: int
+
+    @property
+    def current(self) -> int:
+        """All that are up, and would be billed."""
+        return self.running + self.idle
+
+
+@dataclass(eq=False)
+class Compute:
+    """One cluster. ``doing`` names its last operation: ``Creating``, ``Updating`` or ``Deleting``."""
+
+    cloud: Cloud = field(repr=False)
+    name: str
+    spec: ClusterSpec
+    size: VmSize
+    created: datetime
+    modified: datetime
+    operation: Operation
+    doing: str = "Creating"
+
+    @property
+    def vm_size(self) -> str:
+        """The size in upper case, as the service gives it back (service.md)."""
+        return self.size.name.upper()
+
+    @property
+    def priority(self) -> Priority:
+        """Whether Azure may take the nodes away."""
+        return self.spec.priority
+
+    @property
+    def min_nodes(self) -> int:
+        """How many nodes stay up without work."""
+        return self.spec.min_nodes
+
+    @property
+    def max_nodes(self) -> int:
+        """How many nodes there may be."""
+        return self.spec.max_nodes
+
+    @property
+    def idle(self) -> timedelta:
+        """How long a node without work stays up."""
+        return self.spec.idle
+
+    @property
+    def provisioning_state(self) -> str:
+        """``Creating``, ``Updating``, ``Deleting``, ``Succeeded`` or ``Failed``."""
+        status = self.operation.status
+        return self.doing if status == "InProgress" else status
+
+    @property
+    def cores(self) -> int:
+        """The cores that it holds of its quota: of all its nodes, up or not; a failed cluster holds none.
+
+        Azure's page "Manage and increase quotas" counts nodes that are not up as well (pain.md I1).
+        """
+        return 0 if self.provisioning_state == "Failed" else self.max_nodes * self.size.vcpus
+
+    @property
+    def nodes(self) -> Nodes:
+        """The nodes that are up at the clock's time.
+
+        A cluster grows with its jobs and shrinks to its minimum once its idle time has passed; until then one
+        node at least stays up (how many did the work is not remembered).
+        """
+        if self.provisioning_state in ("Creating", "Failed"):
+            return Nodes(0, 0)
+        busy, last_used = self.cloud.jobs.busy(self.name)
+        if busy:
+            return Nodes(busy, max(0, self.min_nodes - busy))
+        lingers = last_used is not None and self.cloud.clock.now() < last_used + self.idle
+        return Nodes(0, max(self.min_nodes, 1 if lingers else 0))

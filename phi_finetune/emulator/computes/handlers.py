@@ -1,0 +1,170 @@
+"""Parse and answer the calls about clusters (service.md gives the shapes)."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from phi_finetune.emulator.computes.cluster import ClusterSpec, Compute, Priority
+from phi_finetune.emulator.computes.durations import format_duration, parse_duration
+from phi_finetune.emulator.core.clock import timestamp
+from phi_finetune.emulator.core.errors import ServiceError
+from phi_finetune.emulator.core.http import Request, Response, empty, json_answer
+from phi_finetune.emulator.core.operations import POLL_AT_ONCE
+from phi_finetune.emulator.core.paging import page
+
+if TYPE_CHECKING:
+    from phi_finetune.emulator.cloud import Cloud
+
+__all__ = ["delete", "get", "list_clusters", "put"]
+
+_IDLE = timedelta(seconds=120)
+_MAX_NODES = 4
+"""What the client sends where its user says nothing (pain.md, "Compute, jobs, runs")."""
+
+
+def list_clusters(cloud: Cloud, request: Request) -> Response:
+    """All clusters of the workspace."""
+    return page(request, [_body(cloud, compute) for compute in cloud.computes.all()])
+
+
+def get(cloud: Cloud, request: Request) -> Response:
+    """One cluster; whoever waits for it by reading it sees it get on."""
+    name = request.params["compute"]
+    under_way = cloud.computes.find(name).operation.watch() == "InProgress"
+    # Found anew, since a deletion may just have ended.
+    compute = cloud.computes.find(name)
+    return json_answer(200, _body(cloud, compute), POLL_AT_ONCE if under_way else None)
+
+
+def put(cloud: Cloud, request: Request) -> Response:
+    """Make or change a cluster: 201 or 200, and an operation to poll."""
+    compute, new = cloud.computes.put(request.params["compute"], _spec(request.json()))
+    headers = cloud.operations.headers(compute.operation)
+    return json_answer(201 if new else 200, _body(cloud, compute), headers)
+
+
+def delete(cloud: Cloud, request: Request) -> Response:
+    """Delete a cluster: 202 and an operation to poll; 204 where there is none (ARM's rule for DELETE)."""
+    operation = cloud.computes.delete(request.params["compute"])
+    if operation is None:
+        return empty(204)
+    return empty(202, cloud.operations.headers(operation))
+
+
+def _spec(body: dict[str, Any]) -> ClusterSpec:
+    compute = body.get("properties") or {}
+    kind = str(compute.get("computeType"))
+    if kind.lower() != "amlcompute":
+        raise ServiceError(501, "NotImplemented", f"The emulator makes clusters (AmlCompute), not {kind}.")
+    properties = compute.get("properties") or {}
+    scale = properties.get("scaleSettings") or {}
+    idle = scale.get("nodeIdleTimeBeforeScaleDown")
+    return ClusterSpec(
+        vm_size=str(properties.get("vmSize")),
+        priority=_priority(str(properties.get("vmPriority") or "Dedicated")),
+        min_nodes=_count(scale.get("minNodeCount"), 0),
+        max_nodes=_count(scale.get("maxNodeCount"), _MAX_NODES),
+        idle=parse_duration(str(idle)) if idle else _IDLE,
+        description=compute.get("description"),
+        tags=body.get("tags") or {},
+        remote_login=str(properties.get("remoteLoginPortPublicAccess") or "NotSpecified"),
+        public_ip=properties.get("enableNodePublicIp") is not False,
+        local_auth=compute.get("disableLocalAuth") is False,
+    )
+
+
+def _count(value: object, default: int) -> int:
+    if value is None:
+        return default
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ServiceError(
+            400, "InvalidPropertyValue", f"The specified node count {value} is not a whole number."
+        )
+    return value
+
+
+def _priority(text: str) -> Priority:
+    # wire.md 4: the client writes Lowpriority.
+    known: dict[str, Priority] = {"dedicated": "Dedicated", "lowpriority": "LowPriority"}
+    if text.lower() not in known:
+        raise ServiceError(
+            400,
+            "InvalidPropertyValue",
+            f"The specified value {text} for property Cluster.Properties.VMPriority is not supported.",
+        )
+    return known[text.lower()]
+
+
+def _body(cloud: Cloud, compute: Compute) -> dict[str, Any]:
+    spec = compute.spec
+    return {
+        "id": cloud.arm_id("computes", compute.name),
+        "name": compute.name,
+        "type": "Microsoft.MachineLearningServices/workspaces/computes",
+        "location": cloud.settings.region,
+        "tags": dict(spec.tags),
+        "properties": {
+            "createdOn": timestamp(compute.created),
+            "modifiedOn": timestamp(compute.modified),
+            "disableLocalAuth": not spec.local_auth,
+            "description": spec.description,
+            "resourceId": None,
+            "computeType": "AmlCompute",
+            "computeLocation": cloud.settings.region,
+            "provisioningState": compute.provisioning_state,
+            "provisioningErrors": _errors(compute),
+            "provisioningWarnings": {},
+            "isAttachedCompute": False,
+            "properties": _cluster(compute),
+        },
+    }
+
+
+def _errors(compute: Compute) -> list[dict[str, Any]] | None:
+    error = compute.operation.error
+    return [{"error": {"code": error.code, "message": error.message}}] if error else None
+
+
+def _cluster(compute: Compute) -> dict[str, Any]:
+    spec = compute.spec
+    return {
+        "vmSize": compute.vm_size,
+        "vmPriority": spec.priority,
+        "scaleSettings": {
+            "maxNodeCount": spec.max_nodes,
+            "minNodeCount": spec.min_nodes,
+            "nodeIdleTimeBeforeScaleDown": format_duration(spec.idle),
+        },
+        "subnet": None,
+        **_allocation(compute),
+        "errors": None,
+        "remoteLoginPortPublicAccess": spec.remote_login,
+        "osType": "Linux",
+        "virtualMachineImage": None,
+        "isolatedNetwork": False,
+        "enableNodePublicIp": spec.public_ip,
+        "enableBatchPrivateLink": False,
+        "propertyBag": {},
+    }
+
+
+def _allocation(compute: Compute) -> dict[str, Any]:
+    if compute.provisioning_state == "Creating":
+        counts = ("currentNodeCount", "targetNodeCount", "nodeStateCounts", "allocationState")
+        return dict.fromkeys(counts)
+    nodes = compute.nodes
+    return {
+        "currentNodeCount": nodes.current,
+        "targetNodeCount": nodes.current,
+        "nodeStateCounts": {
+            "preparingNodeCount": 0,
+            "runningNodeCount": nodes.running,
+            "idleNodeCount": nodes.idle,
+            "unusableNodeCount": 0,
+            "leavingNodeCount": 0,
+            "preemptedNodeCount": 0,
+        },
+        "allocationState": "Steady",
+        "allocationStateTransitionTime": timestamp(compute.modified),
+    }

@@ -1,0 +1,166 @@
+"""The clusters of the workspace, and the quota they live on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from phi_finetune.emulator.catalogue import VmSize, vm_sizes
+from phi_finetune.emulator.computes import checks
+from phi_finetune.emulator.computes.cluster import ClusterSpec, Compute, Priority
+from phi_finetune.emulator.computes.quota import Quota
+from phi_finetune.emulator.core.errors import ServiceError
+from phi_finetune.emulator.core.faults import ProvisioningFails
+from phi_finetune.emulator.core.operations import Operation
+
+if TYPE_CHECKING:
+    from phi_finetune.emulator.cloud import Cloud
+
+__all__ = ["Compute", "Computes"]
+
+SERVERLESS = "serverless"
+
+_KIND = "computeOperationsStatus"
+_CREATION = timedelta(seconds=30)
+_UPDATE = timedelta(seconds=10)
+_DELETION = timedelta(minutes=1)
+
+
+class Computes:
+    """The clusters of one cloud."""
+
+    def __init__(self, cloud: Cloud) -> None:
+        self._cloud = cloud
+        self._sizes = vm_sizes()
+        self._quota = Quota(cloud.settings.quota, cloud.settings.low_priority_quota)
+        self._clusters: dict[str, Compute] = {}
+
+    def exists(self, name: str) -> bool:
+        """Whether a job can run there. Serverless compute is always there (wire.md 5)."""
+        return name.lower() == SERVERLESS or name.lower() in self._clusters
+
+    def find(self, name: str) -> Compute:
+        """A cluster by its name, in any case.
+
+        Raises:
+            ServiceError: 404 with an empty body, as a missing compute is answered (service.md).
+        """
+        found = self._clusters.get(name.lower())
+        if found is None:
+            raise ServiceError(404, "ResourceNotFound", f"There is no compute named {name}.", bare=True)
+        return found
+
+    def all(self) -> tuple[Compute, ...]:
+        """Every cluster, the oldest first."""
+        return tuple(self._clusters.values())
+
+    @property
+    def sizes(self) -> Sequence[VmSize]:
+        """The machine sizes that Azure has not retired by the clock's time."""
+        today = self._cloud.clock.now().date().isoformat()
+        return [size for size in self._sizes if size.retired_on is None or size.retired_on > today]
+
+    @property
+    def families(self) -> Sequence[str]:
+        """The families of these sizes, in alphabetical order."""
+        return sorted({size.family for size in self.sizes}, key=str.lower)
+
+    def size(self, name: str) -> VmSize:
+        """A machine size by its name, in any case.
+
+        Raises:
+            ServiceError: 400, where there is none, or Azure has retired it.
+        """
+        return checks.find_size(name, self._sizes, self._cloud.clock.now().date())
+
+    def quota(self, family: str) -> int:
+        """Dedicated cores that the subscription may have of a family."""
+        return self._quota.of(family)
+
+    @property
+    def low_priority_quota(self) -> int:
+        """Cores of low priority that the subscription may have, of all families together."""
+        return self._quota.low_priority
+
+    def cores_in_use(self, family: str, priority: Priority = "Dedicated") -> int:
+        """The cores of a family that clusters hold, and, where they are dedicated, no deployments."""
+        return sum(one.cores for one in self.all() if one.size.family == family and one.priority == priority)
+
+    def put(self, name: str, spec: ClusterSpec) -> tuple[Compute, bool]:
+        """Make a cluster, or change one; and whether it is new.
+
+        Raises:
+            ServiceError: 400, where the service refuses it; 409, where it is being deleted.
+        """
+        checks.check_name(name)
+        checks.check_scale(spec)
+        size = self.size(spec.vm_size)
+        checks.check_priority(spec, size)
+        existing = self._clusters.get(name.lower())
+        if existing is not None:
+            _check_change(existing, spec, size)
+        self._check_room(spec, size, without=existing)
+        if existing is None:
+            return self._create(name, spec, size), True
+        self._change(existing, spec)
+        return existing, False
+
+    def delete(self, name: str) -> Operation | None:
+        """Begin to delete a cluster; None where there is none. Whether a job on it holds it is not known."""
+        compute = self._clusters.get(name.lower())
+        if compute is None:
+            return None
+        if compute.provisioning_state != "Deleting":
+            compute.doing = "Deleting"
+            compute.operation = self._cloud.operations.start(_KIND, _DELETION, lambda: self._forget(compute))
+        return compute.operation
+
+    def _create(self, name: str, spec: ClusterSpec, size: VmSize) -> Compute:
+        now = self._cloud.clock.now()
+        compute = Compute(self._cloud, name, spec, size, now, now, self._provision())
+        self._clusters[name.lower()] = compute
+        return compute
+
+    def _change(self, compute: Compute, spec: ClusterSpec) -> None:
+        state = compute.provisioning_state
+        compute.spec = spec
+        compute.modified = self._cloud.clock.now()
+        if state == "Failed":
+            compute.doing, compute.operation = "Creating", self._provision()
+        elif state == "Succeeded":
+            compute.doing, compute.operation = (
+                "Updating",
+                self._cloud.operations.start(_KIND, _UPDATE, lambda: None),
+            )
+
+    def _provision(self) -> Operation:
+        fault = self._cloud.faults.take(ProvisioningFails)
+        error = ServiceError(400, fault.code, fault.message) if fault else None
+        return self._cloud.operations.start(_KIND, _CREATION, lambda: error)
+
+    def _forget(self, compute: Compute) -> None:
+        self._clusters.pop(compute.name.lower(), None)
+
+    def _check_room(self, spec: ClusterSpec, size: VmSize, *, without: Compute | None) -> None:
+        others = [one for one in self.all() if one is not without and one.priority == spec.priority]
+        if spec.priority == "Dedicated":
+            used = sum(one.cores for one in others if one.size.family == size.family)
+            checks.check_room(spec, size, limit=self.quota(size.family), used=used)
+        else:
+            checks.check_room(
+                spec, size, limit=self.low_priority_quota, used=sum(one.cores for one in others)
+            )
+
+
+def _check_change(compute: Compute, spec: ClusterSpec, size: VmSize) -> None:
+    """Only the scale, description and tags of a cluster can change. The wording is ours."""
+    if compute.provisioning_state == "Deleting":
+        raise ServiceError(409, "Conflict", f"The compute {compute.name} is being deleted.")
+    if size != compute.size or spec.priority != compute.priority:
+        raise ServiceError(
+            400,
+            "BadRequest",
+            f"The vmSize and vmPriority of compute {compute.name} cannot be changed from {compute.vm_size} "
+            f"and {compute.priority}. Delete the compute and create it again.",
+        )

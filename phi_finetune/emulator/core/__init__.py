@@ -1,0 +1,1 @@
+"""What all resource families share: requests and answers, routes, the clock, operations, faults, the journal."""

@@ -1,0 +1,121 @@
+"""Owned time. Nothing in the emulator sleeps or asks the machine what time it is after it has started."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+__all__ = ["Clock", "Progress", "Stage", "timestamp"]
+
+
+class Clock:
+    """A clock that moves only when told to."""
+
+    def __init__(self, start: datetime | None = None) -> None:
+        # Real clients compare expiry times with the machine's clock, so the default start is now.
+        self._start = (start or datetime.now(UTC)).replace(microsecond=0)
+        self._now = self._start
+
+    def now(self) -> datetime:
+        """The time, in UTC."""
+        return self._now
+
+    def advance(self, by: timedelta) -> None:
+        """Let time pass.
+
+        Raises:
+            ValueError: ``by`` is negative.
+        """
+        if by < timedelta(0):
+            raise ValueError(f"a clock cannot go back: {by}")
+        self._now += by
+
+    def advance_to(self, when: datetime) -> None:
+        """Let time pass until ``when``; nothing happens where that is past."""
+        self._now = max(self._now, when)
+
+    def monotonic(self) -> float:
+        """Seconds since the clock's start."""
+        return (self._now - self._start).total_seconds()
+
+    def sleep(self, seconds: float) -> None:
+        """Let so many seconds pass, at once."""
+        self.advance(timedelta(seconds=max(0.0, seconds)))
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A state, and how long it lasts."""
+
+    name: str
+    lasts: timedelta
+
+
+class Progress:
+    """A walk through states on the emulator's clock.
+
+    Time moves it; and since nothing sleeps, so does being watched: each read of an unfinished walk lets the clock
+    run to the end of the stage it is in. A poller therefore sees every state, one a read, and time stays true.
+    """
+
+    def __init__(self, clock: Clock, stages: Sequence[Stage], end: str) -> None:
+        self._clock = clock
+        self._stages = list(stages)
+        self._end = end
+        self._entered: list[tuple[str, datetime]] = []
+        self._enter(self._stages[0].name if self._stages else end, clock.now())
+
+    @property
+    def entered(self) -> Sequence[tuple[str, datetime]]:
+        """Each state reached so far, and when."""
+        return tuple(self._entered)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the end was reached."""
+        return not self._stages
+
+    @property
+    def state(self) -> str:
+        """The state at the clock's time; looking moves nothing."""
+        while self._stages and self._due() <= self._clock.now():
+            self._step()
+        return self._entered[-1][0]
+
+    def watch(self) -> str:
+        """The state that a poller sees: the clock's, or else the next one."""
+        before = len(self._entered)
+        state = self.state
+        if self.finished or len(self._entered) > before:
+            return state
+        self._clock.advance_to(self._due())
+        return self.state
+
+    def cut(self, stages: Sequence[Stage], end: str) -> None:
+        """Leave the planned way: go through ``stages`` to ``end`` from now on."""
+        self._stages = list(stages)
+        self._end = end
+        self._enter(self._stages[0].name if self._stages else end, self._clock.now())
+
+    def extend(self, stages: Sequence[Stage], end: str) -> None:
+        """Go on from the end that was reached, and from the time at which it was reached."""
+        self._stages = list(stages)
+        self._end = end
+        self._enter(self._stages[0].name if self._stages else end, self._entered[-1][1])
+
+    def _due(self) -> datetime:
+        return self._entered[-1][1] + self._stages[0].lasts
+
+    def _step(self) -> None:
+        due = self._due()
+        self._stages.pop(0)
+        self._enter(self._stages[0].name if self._stages else self._end, due)
+
+    def _enter(self, name: str, when: datetime) -> None:
+        self._entered.append((name, when))
+
+
+def timestamp(when: datetime) -> str:
+    """A time as Azure's REST services write it."""
+    return when.isoformat(timespec="microseconds").replace("+00:00", "Z")

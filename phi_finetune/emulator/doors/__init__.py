@@ -1,0 +1,1 @@
+"""Doors: how a client's requests come to a cloud."""

@@ -1,0 +1,1 @@
+"""The resource family of sign-in: tokens, and the places that give them."""

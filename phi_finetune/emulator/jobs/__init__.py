@@ -1,0 +1,1 @@
+"""The resource family of jobs: pipelines, submitted, watched and cancelled."""

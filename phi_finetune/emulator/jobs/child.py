@@ -1,0 +1,82 @@
+"""A step of a job as a run of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from phi_finetune.emulator.jobs.schedule import Slot
+from phi_finetune.emulator.runners.runner import Failure, Metric
+
+if TYPE_CHECKING:
+    from phi_finetune.emulator.jobs.job import Job
+
+__all__ = ["Child"]
+
+
+class Child:
+    """A step of a job: its state follows from the job's clock and the time that the step was given."""
+
+    def __init__(self, parent: Job, run_id: str, slot: Slot) -> None:
+        self.parent = parent
+        self.id = run_id
+        self.slot = slot
+        self.display_name = slot.step.name
+        self.experiment = parent.experiment
+        self.experiment_id = parent.experiment_id
+        self.tags: Mapping[str, str] = {}
+        self.properties: Mapping[str, str] = {"azureml.runsource": "azureml.StepRun", "azureml.moduleName": slot.step.name}
+        self.created = slot.queued
+
+    @property
+    def status(self) -> str:
+        """The state at the clock's time; looking moves nothing."""
+        parent = self.parent.status
+        if self.slot.ends <= self.parent.horizon:
+            return "Failed" if self.slot.step.failure else "Completed"
+        if parent in ("CancelRequested", "Canceled"):
+            return parent
+        return "Queued" if self.parent.horizon < self.slot.begins else "Running"
+
+    def watch(self) -> str:
+        """The state that a poller sees: watching lets the job's time pass."""
+        self.parent.watch()
+        return self.status
+
+    @property
+    def started(self) -> datetime | None:
+        """When it had its nodes; None before."""
+        return self.slot.begins if self.slot.begins <= self.parent.horizon else None
+
+    @property
+    def ended(self) -> datetime | None:
+        """When it ended; None before."""
+        if self.slot.ends <= self.parent.horizon:
+            return self.slot.ends
+        return self.parent.ended
+
+    @property
+    def params(self) -> Mapping[str, str]:
+        """The parameters that it logged as it started."""
+        return self.slot.step.params if self.started else {}
+
+    @property
+    def metrics(self) -> Sequence[Metric]:
+        """What it has logged so far."""
+        until = self.parent.horizon - self.slot.begins
+        return [metric for metric in self.slot.step.metrics if metric.after <= until]
+
+    @property
+    def error(self) -> Failure | None:
+        """Why it failed, in its own words."""
+        return self.slot.step.failure if self.status == "Failed" else None
+
+    def log_paths(self) -> dict[str, str]:
+        """Where its log lies in ``workspaceartifactstore``, by name."""
+        return {"user_logs/std_log.txt": f"ExperimentRun/dcid.{self.id}/user_logs/std_log.txt"}
+
+    def log(self) -> str:
+        """What it has written so far."""
+        until = self.parent.horizon - self.slot.begins
+        return "".join(f"{text}\n" for after, text in self.slot.step.log if after <= until)

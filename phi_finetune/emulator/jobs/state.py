@@ -1,0 +1,105 @@
+"""The jobs of one cloud."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from phi_finetune.emulator.core.errors import ServiceError
+from phi_finetune.emulator.jobs.checks import find_component, resolve
+from phi_finetune.emulator.jobs.child import Child
+from phi_finetune.emulator.jobs.job import ENDED, Job
+from phi_finetune.emulator.jobs.spec import JobSpec, invalid
+from phi_finetune.emulator.storage.state import BLOBSTORE
+
+if TYPE_CHECKING:
+    from phi_finetune.emulator.cloud import Cloud
+
+__all__ = ["ENDED", "Child", "Job", "Jobs"]
+
+
+class Jobs:
+    """All jobs, by name, and the experiments they belong to."""
+
+    def __init__(self, cloud: Cloud) -> None:
+        self._cloud = cloud
+        self._jobs: dict[str, Job] = {}
+        self.experiments: dict[str, str] = {}
+
+    def submit(self, spec: JobSpec) -> Job:
+        """Take a job.
+
+        A name is good for one job, also where the body is the same: how the service answers a repeated PUT is not
+        known (reliability.md 4), and this is the answer that a client must be able to bear.
+
+        Raises:
+            ServiceError: 409 where there is a job of that name; 400 for an invalid one.
+        """
+        if spec.name in self._jobs:
+            raise ServiceError(409, "UserError", f"A job with this name already exists: {spec.name}.")
+        component = find_component(self._cloud, spec)
+        inputs = resolve(self._cloud, spec, component)
+        self._check_outputs(spec)
+        experiment = spec.properties.get("experimentName") or "Default"
+        experiment_id = self.experiments.setdefault(experiment, self._cloud.ids.guid())
+        job = Job(self._cloud, spec, inputs, component, experiment_id)
+        self._jobs[spec.name] = job
+        return job
+
+    def find(self, name: str) -> Job:
+        """A job by its name.
+
+        Raises:
+            ServiceError: 404 where there is none.
+        """
+        job = self._jobs.get(name)
+        if job is None:
+            raise ServiceError(404, "UserError", f"Could not find job with name: {name}", inner=("NotFound",))
+        return job
+
+    def find_run(self, run_id: str) -> Job | Child:
+        """A job, or a step of one, by its id.
+
+        Raises:
+            ServiceError: 404 where there is none.
+        """
+        for run in self.runs():
+            if run.id == run_id:
+                return run
+        raise ServiceError(404, "UserError", f"RunId {run_id} was not found.", inner=("NotFound",))
+
+    def all(self) -> Sequence[Job]:
+        """Every job, the oldest first."""
+        return tuple(self._jobs.values())
+
+    def runs(self) -> Iterator[Job | Child]:
+        """Every job, each followed by its steps."""
+        for job in self.all():
+            yield job
+            yield from job.children
+
+    def settle(self) -> None:
+        """Let every job do what is due by the clock, so that no reader finds an output or log missing."""
+        for job in self._jobs.values():
+            _ = job.status
+
+    def busy(self, compute: str) -> tuple[int, datetime | None]:
+        """The nodes of a compute that run steps now, and until when the last of its finished steps ran."""
+        nodes, last = 0, None
+        for job in self.all():
+            for child in job.children:
+                if child.slot.compute.lower() != compute.lower() or child.started is None:
+                    continue
+                if child.ended is None:
+                    nodes += child.slot.nodes
+                else:
+                    last = max(last or child.ended, child.ended)
+        return nodes, last
+
+    def _check_outputs(self, spec: JobSpec) -> None:
+        for name, output in (spec.properties.get("outputs") or {}).items():
+            if not isinstance(output, dict) or not output.get("jobOutputType"):
+                raise invalid(f"Output '{name}' has no jobOutputType.")
+            if output.get("uri") and self._cloud.storage.locate(output["uri"])[0] != BLOBSTORE:
+                raise ServiceError(501, "NotImplemented", f"The emulator writes outputs to {BLOBSTORE} only.")

@@ -1,0 +1,1 @@
+"""The resource family of MLflow: the tracking service's view of the jobs."""

@@ -1,0 +1,131 @@
+"""A deployment: a model on machines behind an endpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from phi_finetune.emulator.catalogue import VmSize
+from phi_finetune.emulator.computes.durations import parse_duration
+from phi_finetune.emulator.core.operations import Operation
+from phi_finetune.emulator.online_endpoints.containers import Container, Line, Rollout
+from phi_finetune.emulator.online_endpoints.rules import cores_needed
+
+if TYPE_CHECKING:
+    from phi_finetune.emulator.cloud import Cloud
+
+__all__ = ["Deployment", "DeploymentSpec"]
+
+
+@dataclass(frozen=True)
+class DeploymentSpec:
+    """What a PUT asks for, with what the service fills in.
+
+    Attributes:
+        model: The model to serve: an ARM id, ``azureml:name:version``, or a registry's id; None for an environment
+            that brings its own.
+        instance_type: The machine size.
+        instances: How many machines.
+        requests: ``requestSettings``.
+        liveness: ``livenessProbe``.
+        readiness: ``readinessProbe``.
+        more: All other properties, as they were sent.
+        tags: Tags of the deployment.
+    """
+
+    model: str | None
+    instance_type: str
+    instances: int
+    requests: Mapping[str, Any]
+    liveness: Mapping[str, Any]
+    readiness: Mapping[str, Any]
+    more: Mapping[str, Any] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def request_timeout(self) -> timedelta:
+        """How long the endpoint waits for the container's answer."""
+        return parse_duration(self.requests["requestTimeout"])
+
+    @property
+    def ready_after(self) -> timedelta:
+        """How long after its start a container that works passes its readiness probe."""
+        return parse_duration(self.readiness["initialDelay"])
+
+    @property
+    def gives_up_after(self) -> timedelta:
+        """How long after its start the last failed probe ends the wait for a container."""
+        period = parse_duration(self.readiness["period"])
+        return self.ready_after + int(self.readiness["failureThreshold"]) * period
+
+
+@dataclass
+class Deployment:
+    """One deployment.
+
+    Attributes:
+        name: Its name, unique in its endpoint.
+        endpoint: The endpoint's name.
+        spec: What was asked for.
+        size: The machine size.
+        files: The model's files; none for a registry's model.
+        ready: Whether it has become healthy, and can take traffic.
+    """
+
+    cloud: Cloud = field(repr=False)
+    name: str
+    endpoint: str
+    spec: DeploymentSpec
+    size: VmSize
+    files: Mapping[str, bytes] = field(repr=False)
+    created: datetime
+    modified: datetime
+    rollout: Rollout = field(repr=False)
+    operation: Operation = field(repr=False)
+    doing: str = "Updating"
+    ready: bool = False
+    gone: bool = False
+    requests: list[Line] = field(default_factory=list, repr=False)
+
+    @property
+    def instances(self) -> int:
+        """How many machines it runs on."""
+        return self.spec.instances
+
+    @property
+    def instance_type(self) -> str:
+        """The machine size that was asked for."""
+        return self.spec.instance_type
+
+    @property
+    def model(self) -> str | None:
+        """The model that was asked for."""
+        return self.spec.model
+
+    @property
+    def provisioning_state(self) -> str:
+        """``Updating`` (creation too: service.md), ``Scaling``, ``Deleting``, ``Succeeded`` or ``Failed``."""
+        status = self.operation.status
+        return self.doing if status == "InProgress" else status
+
+    @property
+    def cores(self) -> int:
+        """The cores that it holds of its quota, a failed one too: its machines are there until it is deleted."""
+        return cores_needed(self.size, self.instances)
+
+    def log(self, container: Container, lines: int) -> str:
+        """The last lines of a container's log, headed by the state of each stage."""
+        now = self.cloud.clock.now()
+        written = self.rollout.log(container, now)
+        if container == "InferenceServer":
+            written += self.requests
+        stages = "\n".join(f"{name}: {state}" for name, state in self.rollout.stages(now))
+        tail = "\n".join(str(line) for line in written[-lines:])
+        return f"Instance status:\n{stages}\n\nContainer logs:\n{tail}\n"
+
+    def write(self, text: str) -> None:
+        """Write lines to the server's log."""
+        now = self.cloud.clock.now()
+        self.requests.extend(Line(now, line) for line in text.splitlines())

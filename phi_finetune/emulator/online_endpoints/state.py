@@ -1,0 +1,162 @@
+"""The online endpoints of the workspace."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from phi_finetune.emulator.core.operations import Operation
+from phi_finetune.emulator.online_endpoints import refusals, rules
+from phi_finetune.emulator.online_endpoints.deployment import Deployment
+from phi_finetune.emulator.online_endpoints.deployments import Deployments
+from phi_finetune.emulator.online_endpoints.endpoint import Endpoint, EndpointSpec
+from phi_finetune.emulator.online_endpoints.keys import Keys
+
+if TYPE_CHECKING:
+    from phi_finetune.emulator.cloud import Cloud
+
+__all__ = ["OnlineEndpoints"]
+
+_KIND = "mfeOperationsStatus"
+_CREATION = timedelta(seconds=90)
+"""93 seconds in Azure/azureml-examples#1891."""
+_UPDATE = timedelta(seconds=20)
+_DELETION = timedelta(minutes=2)
+
+
+class OnlineEndpoints:
+    """The online endpoints of one cloud."""
+
+    def __init__(self, cloud: Cloud) -> None:
+        self._cloud = cloud
+        self._endpoints: dict[str, Endpoint] = {}
+        self._reserved: set[str] = set()
+        self.keys = Keys(cloud)
+
+    def knows_key(self, key: str) -> bool:
+        """Whether a key or token of an endpoint was handed out here, also if it is no longer good."""
+        return self.keys.knows(key)
+
+    def owns_host(self, host: str) -> bool:
+        """Whether an endpoint answers on this host."""
+        return any(endpoint.host == host for endpoint in self._endpoints.values())
+
+    def on_host(self, host: str) -> Endpoint | None:
+        """The endpoint that answers on a host."""
+        return next((endpoint for endpoint in self._endpoints.values() if endpoint.host == host), None)
+
+    def reserve(self, name: str) -> None:
+        """Let a name belong to somebody else in the region."""
+        self._reserved.add(name.lower())
+
+    def all(self) -> tuple[Endpoint, ...]:
+        """Every endpoint, the oldest first."""
+        return tuple(self._endpoints.values())
+
+    def deployments(self) -> tuple[Deployment, ...]:
+        """Every deployment of every endpoint."""
+        return tuple(one for endpoint in self.all() for one in endpoint.deployments.values())
+
+    def find(self, name: str) -> Endpoint:
+        """An endpoint by its name, in any case.
+
+        Raises:
+            ServiceError: 404 where there is none.
+        """
+        endpoint = self._endpoints.get(name.lower())
+        if endpoint is None:
+            raise refusals.endpoint_missing(name, self._cloud.workspace.name)
+        return endpoint
+
+    def put(self, name: str, spec: EndpointSpec) -> tuple[Endpoint, bool]:
+        """Make an endpoint, or change one; and whether it is new.
+
+        The same PUT again while the first is under way changes nothing (assumed: the service names no answer).
+
+        Raises:
+            ServiceError: 400, where the service refuses it; 409, where another change is under way.
+        """
+        existing = self._endpoints.get(name.lower())
+        if existing is None:
+            return self._create(name, spec), True
+        if existing.operation.status == "InProgress":
+            if existing.doing == "Updating" and existing.spec == spec:
+                return existing, False
+            raise refusals.busy(f"update endpoint {existing.name}", existing.provisioning_state)
+        _check_traffic(existing, spec)
+        if spec.traffic != existing.traffic:
+            existing.served.clear()
+        existing.spec = spec
+        existing.modified = self._cloud.clock.now()
+        existing.doing, existing.operation = "Updating", self._begin(_UPDATE)
+        return existing, False
+
+    def retag(self, name: str, tags: Mapping[str, str]) -> Endpoint:
+        """Change the tags of an endpoint, at once.
+
+        Raises:
+            ServiceError: 404 where there is none.
+        """
+        endpoint = self.find(name)
+        endpoint.spec = replace(endpoint.spec, tags=tags)
+        endpoint.modified = self._cloud.clock.now()
+        return endpoint
+
+    def delete(self, name: str) -> Operation | None:
+        """Begin to delete an endpoint and its deployments; None where there is none."""
+        endpoint = self._endpoints.get(name.lower())
+        if endpoint is None:
+            return None
+        if endpoint.provisioning_state != "Deleting":
+            for deployment in endpoint.deployments.values():
+                deployment.gone = True
+            endpoint.doing = "Deleting"
+            endpoint.operation = self._cloud.operations.start(_KIND, _DELETION, lambda: self._forget(endpoint))
+        return endpoint.operation
+
+    def deployments_of(self, name: str) -> Deployments:
+        """The deployments of an endpoint.
+
+        Raises:
+            ServiceError: 404 where there is no such endpoint.
+        """
+        return Deployments(self._cloud, self.find(name))
+
+    def _create(self, name: str, spec: EndpointSpec) -> Endpoint:
+        rules.check_name("endpoint", name)
+        if name.lower() in self._reserved:
+            raise refusals.name_taken()
+        if len(self._endpoints) >= rules.ENDPOINTS_PER_REGION:
+            raise refusals.endpoint_quota(self._cloud.subscription_id, rules.ENDPOINTS_PER_REGION)
+        if any(spec.traffic.values()):
+            # Azure's reference of the endpoint's YAML: traffic can be set only once deployments exist.
+            raise refusals.bad_request(f"Traffic cannot be set while endpoint {name} is being created.")
+        now = self._cloud.clock.now()
+        keys = self.keys.pair()
+        operation = self._begin(_CREATION)
+        endpoint = Endpoint(self._cloud, name, spec, now, now, operation, self._cloud.ids.guid(), keys)
+        self._endpoints[name.lower()] = endpoint
+        return endpoint
+
+    def _begin(self, lasts: timedelta) -> Operation:
+        return self._cloud.operations.start(_KIND, lasts, lambda: None)
+
+    def _forget(self, endpoint: Endpoint) -> None:
+        self._endpoints.pop(endpoint.name.lower(), None)
+
+
+def _check_traffic(endpoint: Endpoint, spec: EndpointSpec) -> None:
+    rules.check_split("traffic", spec.traffic, (0, 100))
+    # Azure's page on safe rollout: at most half of the traffic can be mirrored.
+    rules.check_split("mirror traffic", spec.mirror_traffic, range(51))
+    for name, percent in (*spec.traffic.items(), *spec.mirror_traffic.items()):
+        if not percent:
+            continue
+        deployment = endpoint.deployment(name)
+        if deployment is None:
+            raise refusals.bad_request(f"Deployment {name} of the traffic does not exist in endpoint {endpoint.name}.")
+        if not deployment.ready:
+            state = deployment.provisioning_state
+            raise refusals.bad_request(f"Deployment {name} cannot take traffic: its provisioning state is {state}.")

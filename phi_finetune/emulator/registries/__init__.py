@@ -1,0 +1,1 @@
+"""The resource family of registries: the shared catalogues of models and components."""

@@ -1,0 +1,1 @@
+"""The resource family of run history: what the client follows a job by."""

@@ -1,0 +1,1 @@
+"""What running a job, and answering with the model that it made, mean."""

@@ -1,0 +1,608 @@
+"""The simulated model: a trigram model over words, really fitted to the rows that a job was given.
+
+It stands in for Phi where no weights are at hand. Its loss is a cross-entropy that was measured, and its
+replies come out of the rows it has seen.
+
+- A token is a word or a run of punctuation, with the one blank before it, or a run of blanks, or one
+  character of Han or kana. Joined, tokens give the text back exactly.
+- Each order leans on the one below it by a hierarchical Dirichlet prior (MacKay and Peto, 1995). The lowest is
+  uniform over :data:`VOCABULARY` places, so an untrained model's loss is ``log(VOCABULARY)``, 11.5 nats.
+- Only the assistant's turns are learnt and measured, each with its end mark. A token's context is the two
+  tokens before it in the same turn.
+- A reply walks through what followed what in training, drawn towards the answer of the most similar prompt.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import re
+import zlib
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, chain, groupby, islice, pairwise, repeat
+from operator import itemgetter
+from typing import Literal, TypeGuard, TypeVar
+
+__all__ = [
+    "EVAL_ROWS",
+    "UNTRAINED_REPLY",
+    "VOCABULARY",
+    "Completion",
+    "Curve",
+    "EvalPoint",
+    "Every",
+    "LossPoint",
+    "Message",
+    "NgramModel",
+    "Row",
+    "Tally",
+    "learning_rate_at",
+    "tokenize",
+    "train",
+]
+
+Message = Mapping[str, str]  # "role" and "content"
+Row = Sequence[Message]
+Every = int | Literal["epoch"]
+
+VOCABULARY = 100_352
+"""Places in the vocabulary, as many as Phi-4's (``vocab_size`` in its config.json, 2025). A word not yet seen
+costs what one free place costs; its spelling is not charged for."""
+
+EVAL_ROWS = 40
+"""The most held-out rows that an evaluation measures, evenly spaced over those given."""
+
+UNTRAINED_REPLY = "This is a simulated model that has not been fine-tuned, so it has nothing to say yet."
+
+# `tokenize` would split these marks, so no text holds one as a token.
+_START = ("<start>", "<turn>")
+_END = "<end>"
+
+_UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"  # kana and Han, written without blanks
+_TOKEN = re.compile(rf" ?(?:[^\W{_UNSPACED}]+|[^\w\s]+)|\s+|[{_UNSPACED}]")
+
+_TWO_PRIOR, _THREE_PRIOR = (
+    50,
+    5,
+)  # what the order below weighs, in occurrences: best of a few tried on held-out chat
+_PULL = 0.98  # the share of the remembered answer's next token, for a prompt known word for word
+_COMMON_FOLLOWERS = 20  # candidates beside the trigram's own: enough for variety, few enough to be quick
+_SCHEDULERS = ("linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup")
+_POLYNOMIAL_END = 1e-7  # transformers' lr_end
+_FORMAT = "simulated trigram model 1"
+
+_Messages = tuple[tuple[str, str], ...]
+_Gram = TypeVar("_Gram", str, tuple[str, str], tuple[str, str, str])
+
+
+def tokenize(text: str) -> list[str]:
+    """Split a text into tokens; joined, they are the text again."""
+    return _TOKEN.findall(text)
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """A measured cross-entropy: minus the log probability of so many tokens, in nats."""
+
+    nats: float = 0.0
+    tokens: int = 0
+
+    def __add__(self, other: Tally) -> Tally:
+        return Tally(self.nats + other.nats, self.tokens + other.tokens)
+
+    def per_token(self) -> float:
+        """Nats per token.
+
+        Raises:
+            ValueError: No token was measured.
+        """
+        if not self.tokens:
+            raise ValueError("no row has an assistant turn, so there is no cross-entropy")
+        return self.nats / self.tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What the model answered.
+
+    Attributes:
+        text: The assistant's text.
+        prompt_tokens: Tokens in all messages of the request.
+        completion_tokens: Tokens in ``text``.
+        finish_reason: ``"stop"`` if the model ended its turn, ``"length"`` if ``max_new_tokens`` cut it off.
+    """
+
+    text: str
+    prompt_tokens: int
+    completion_tokens: int
+    finish_reason: Literal["stop", "length"]
+
+
+class NgramModel:
+    """The simulated model. A new one is untrained: every token is equally likely."""
+
+    def __init__(self) -> None:
+        self._counts = _Counts()
+        self._seen: dict[_Messages, int] = {}
+        self._generator: _Generator | None = None
+
+    def fit(self, rows: Iterable[Row]) -> None:
+        """Learn rows, in addition to those learnt before. A row given again counts again."""
+        self._learn([_messages(row) for row in rows], times=1)
+
+    def measure(self, rows: Iterable[Row]) -> Tally:
+        """The cross-entropy of the rows' assistant turns, with the model as it stands."""
+        turns = [turn for row in rows for turn in _turns(_messages(row))]
+        nats = -sum(sum(map(math.log, self._counts.probabilities(turn))) for turn in turns)
+        return Tally(nats, sum(len(turn) - len(_START) for turn in turns))
+
+    def observe(self, rows: Sequence[Row]) -> Tally:
+        """Measure rows, then learn them: one step of online training."""
+        tally = self.measure(rows)
+        self.fit(rows)
+        return tally
+
+    def cross_entropy(self, rows: Iterable[Row]) -> float:
+        """The loss: nats per token of the rows' assistant turns.
+
+        Raises:
+            ValueError: No row has an assistant turn.
+        """
+        return self.measure(rows).per_token()
+
+    def vocabulary(self) -> frozenset[str]:
+        """The tokens seen in the assistant's turns, and the mark that ends a turn."""
+        return frozenset(self._counts.one) - {_START[-1]}
+
+    def free_places(self) -> int:
+        """Places of the vocabulary that no token has taken; at least one."""
+        return self._counts.places() - self._counts.words()
+
+    def probability(self, token: str, after: str = "") -> float:
+        """The probability of a token after the beginning of a turn; of one free place for a token never seen.
+
+        Over all of :meth:`vocabulary` and all free places it sums to 1.
+        """
+        first, second = [*_START, *tokenize(after)][-2:]
+        return next(self._counts.probabilities([first, second, token]))
+
+    def reply(
+        self,
+        messages: Sequence[Message],
+        *,
+        max_new_tokens: int,
+        temperature: float,
+        top_p: float,
+        do_sample: bool,
+        seed: int,
+    ) -> Completion:
+        """Answer a conversation; the same arguments give the same answer.
+
+        The answer to the most similar prompt of the training rows draws the reply along it: almost word for
+        word for a prompt seen in training, not at all for one that shares no word with any. An untrained
+        model says that it is one.
+
+        Args:
+            messages: The conversation so far, the question last.
+            max_new_tokens: The most tokens of this module's kind to give; at least 1.
+            temperature: How evenly to choose; 0 always takes the likeliest token.
+            top_p: Choose among the likeliest tokens that together have this share; above 0, at most 1.
+            do_sample: False always takes the likeliest token, whatever the temperature.
+            seed: Of the random choice.
+
+        Raises:
+            ValueError: A setting is outside its range.
+        """
+        if max_new_tokens < 1:
+            raise ValueError(f"max_new_tokens must be at least 1, not {max_new_tokens}")
+        choice = _Choice(temperature, top_p, do_sample=do_sample, seed=seed)
+        tokens = list(islice(self._generate(_messages(messages), choice), max_new_tokens + 1))
+        given = tokens[:max_new_tokens]
+        return Completion(
+            text="".join(given),
+            prompt_tokens=sum(len(tokenize(message["content"])) for message in messages),
+            completion_tokens=len(given),
+            finish_reason="stop" if len(given) == len(tokens) else "length",
+        )
+
+    def to_bytes(self) -> bytes:
+        """The model as a file: the rows it has seen and how often, as compressed JSON."""
+        content = {"format": _FORMAT, "seen": [[times, messages] for messages, times in self._seen.items()]}
+        return zlib.compress(json.dumps(content, separators=(",", ":")).encode(), level=1)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> NgramModel:
+        """Read a model that :meth:`to_bytes` wrote; it measures and answers as the one written.
+
+        Raises:
+            ValueError: The bytes are not such a file.
+        """
+        try:
+            content = json.loads(zlib.decompress(data))
+        except (zlib.error, ValueError, RecursionError) as error:
+            raise ValueError("not a simulated model: the file is damaged or of another kind") from error
+        if (
+            not isinstance(content, dict)
+            or content.get("format") != _FORMAT
+            or not _is_seen(content.get("seen"))
+        ):
+            raise ValueError(f"not a simulated model: its content is not of the format {_FORMAT!r}")
+        model = cls()
+        # Neighbours seen equally often are counted together, in the order of training, which settles ties.
+        for times, group in groupby(content["seen"], key=itemgetter(0)):
+            model._learn([tuple((role, text) for role, text in messages) for _, messages in group], times)
+        return model
+
+    def _learn(self, conversations: Sequence[_Messages], times: int) -> None:
+        self._counts.add([turn for messages in conversations for turn in _turns(messages)], times)
+        for messages in conversations:
+            self._seen[messages] = self._seen.get(messages, 0) + times
+        self._generator = None
+
+    def _generate(self, history: _Messages, choice: _Choice) -> Iterator[str]:
+        if not self._counts.total:
+            return iter(tokenize(UNTRAINED_REPLY))
+        if self._generator is None:
+            self._generator = _Generator(self._counts, self._seen)
+        return self._generator.tokens(history, choice)
+
+
+def _messages(row: Row) -> _Messages:
+    return tuple((message["role"], message["content"]) for message in row)
+
+
+def _turns(messages: _Messages) -> Iterator[list[str]]:
+    return ([*_START, *tokenize(content), _END] for role, content in messages if role == "assistant")
+
+
+def _is_seen(value: object) -> TypeGuard[list[tuple[int, list[tuple[str, str]]]]]:
+    return isinstance(value, list) and all(
+        isinstance(item, list)
+        and len(item) == 2
+        and type(item[0]) is int
+        and item[0] > 0
+        and isinstance(item[1], list)
+        and all(
+            isinstance(m, list) and len(m) == 2 and all(isinstance(part, str) for part in m) for m in item[1]
+        )
+        for item in value
+    )
+
+
+class _Counts:
+    """How often each run of one, two and three tokens was seen."""
+
+    def __init__(self) -> None:
+        self.one: Counter[str] = Counter()  # the start mark is among them, as a context only
+        self.two: Counter[tuple[str, str]] = Counter()
+        self.three: Counter[tuple[str, str, str]] = Counter()
+        self.total = 0
+
+    def add(self, turns: Sequence[list[str]], times: int) -> None:
+        _increase(self.one, chain.from_iterable(turn[1:] for turn in turns), times)
+        _increase(self.two, chain.from_iterable(map(pairwise, turns)), times)
+        _increase(self.three, chain.from_iterable(map(_triples, turns)), times)
+        self.total += times * sum(len(turn) - len(_START) for turn in turns)
+
+    def words(self) -> int:
+        return max(len(self.one) - 1, 0)
+
+    def places(self) -> int:
+        return max(VOCABULARY, self.words() + 1)
+
+    def probabilities(self, turn: list[str]) -> Iterator[float]:
+        """The probability of each token of a turn but the first two, after the two before it.
+
+        A fit spends most of its time here, hence the look-ups in bulk.
+        """
+        ones = list(map(self.one.get, turn, repeat(0)))
+        twos = list(map(self.two.get, pairwise(turn), repeat(0)))
+        threes = map(self.three.get, _triples(turn), repeat(0))
+        new = max(self.words(), 1)  # a word is as likely to be new as the words seen were when they came
+        place, total = new / self.places(), self.total + new
+        for one, context_one, two, context_two, three in zip(
+            ones[2:], ones[1:], twos[1:], twos, threes, strict=False
+        ):
+            p = (one + place) / total
+            p = (two + _TWO_PRIOR * p) / (context_one + _TWO_PRIOR)
+            yield (three + _THREE_PRIOR * p) / (context_two + _THREE_PRIOR)
+
+
+def _triples(turn: list[str]) -> Iterator[tuple[str, str, str]]:
+    return zip(turn, turn[1:], turn[2:], strict=False)
+
+
+def _increase(counter: Counter[_Gram], grams: Iterable[_Gram], times: int) -> None:
+    if times == 1:
+        counter.update(grams)
+    else:
+        counter.update({gram: count * times for gram, count in Counter(grams).items()})
+
+
+class _Generator:
+    """Walks through what followed what in training."""
+
+    def __init__(self, counts: _Counts, conversations: Iterable[_Messages]) -> None:
+        self._counts = counts
+        self._memory = _Memory(conversations)
+        self._followers: dict[str, list[str]] = {}  # the most frequent first
+        for (token, follower), _ in counts.two.most_common():
+            self._followers.setdefault(token, []).append(follower)
+
+    def tokens(self, history: _Messages, choice: _Choice) -> Iterator[str]:
+        similarity, answer = self._memory.recall(history)
+        guide = _Guide(answer)
+        first, second = _START
+        while True:
+            token = choice.among(self._next(first, second, guide.token, _PULL * similarity))
+            if token == _END:
+                return
+            yield token
+            guide.follow(token)
+            first, second = second, token
+
+    def _next(self, first: str, second: str, guided: str | None, pull: float) -> dict[str, float]:
+        """The likely next tokens and their probabilities, without those that seldom follow ``second``."""
+        followers = self._followers[second]
+        known = {token for token in followers if (first, second, token) in self._counts.three}
+        candidates = known.union(followers[:_COMMON_FOLLOWERS], () if guided is None else (guided,))
+        own = 1.0 if guided is None else 1 - pull
+        return {
+            token: own * next(self._counts.probabilities([first, second, token])) + pull * (token == guided)
+            for token in candidates
+        }
+
+
+class _Guide:
+    """A finger on a remembered answer: which token it would have next."""
+
+    def __init__(self, answer: Sequence[str]) -> None:
+        self._rest = answer
+        self.token: str | None = answer[0]
+
+    def follow(self, token: str) -> None:
+        """Move on behind the token; where the rest of the answer lacks it, offer nothing and wait."""
+        if token not in self._rest:
+            self.token = None
+            return
+        self._rest = self._rest[self._rest.index(token) + 1 :]
+        self.token = self._rest[0]
+
+
+class _Choice:
+    """Chooses a token by temperature and top_p, in transformers' order: the temperature first."""
+
+    def __init__(self, temperature: float, top_p: float, *, do_sample: bool, seed: int) -> None:
+        if not 0 <= temperature < math.inf:
+            raise ValueError(f"temperature must be 0 or more, and finite, not {temperature}")
+        if not 0 < top_p <= 1:
+            raise ValueError(f"top_p must be above 0 and at most 1, not {top_p}")
+        self._temperature = temperature if do_sample else 0.0
+        self._top_p = top_p
+        self._random = random.Random(seed)
+
+    def among(self, probabilities: Mapping[str, float]) -> str:
+        ranked = sorted(probabilities.items(), key=lambda item: (-item[1], item[0]))
+        likeliest, top = ranked[0]
+        if not self._temperature:
+            return likeliest
+        shares = list(accumulate((p / top) ** (1 / self._temperature) for _, p in ranked))
+        kept = bisect_left(shares, self._top_p * shares[-1]) + 1
+        return ranked[bisect_left(shares, self._random.random() * shares[kept - 1])][0]
+
+
+class _Memory:
+    """The answers seen in training, found again by the prompts that they answered."""
+
+    def __init__(self, conversations: Iterable[_Messages]) -> None:
+        self._answers: list[tuple[frozenset[str], str]] = []  # each with the terms of its prompt
+        self._by_history: dict[_Messages, int] = {}
+        self._by_term: dict[str, list[int]] = {}
+        for messages in conversations:
+            for index, (role, content) in enumerate(messages):
+                if role == "assistant":
+                    self._remember(messages[:index], content)
+        self._lengths = [self._length(terms) for terms, _ in self._answers]
+
+    def recall(self, history: _Messages) -> tuple[float, list[str]]:
+        """How similar the most similar prompt is (0 to 1), and the answer that it had.
+
+        The same conversation so far is 1. Otherwise the last messages are compared: the cosine of their sets
+        of words, in which a rare word weighs more. Of equals, the first one seen.
+        """
+        if history in self._by_history:
+            return 1.0, self._answer(self._by_history[history])
+        terms = _terms(history)
+        overlaps: dict[int, float] = {}
+        for term in sorted(terms & self._by_term.keys()):
+            for number in self._by_term[term]:
+                overlaps[number] = overlaps.get(number, 0.0) + self._weight(term)
+        length = self._length(terms)
+        similarities = {
+            number: overlap / (length * self._lengths[number]) for number, overlap in overlaps.items()
+        }
+        best = max(similarities, key=lambda number: (similarities[number], -number), default=0)
+        return min(similarities.get(best, 0.0), 1.0), self._answer(best)
+
+    def _remember(self, history: _Messages, answer: str) -> None:
+        terms = _terms(history)
+        self._by_history.setdefault(history, len(self._answers))
+        for term in terms:
+            self._by_term.setdefault(term, []).append(len(self._answers))
+        self._answers.append((terms, answer))
+
+    def _answer(self, number: int) -> list[str]:
+        return [*tokenize(self._answers[number][1]), _END]
+
+    def _weight(self, term: str) -> float:
+        """The square of the inverse document frequency, smoothed so that it is never 0."""
+        return (1 + math.log((1 + len(self._answers)) / (1 + len(self._by_term.get(term, ()))))) ** 2
+
+    def _length(self, terms: Iterable[str]) -> float:
+        return math.sqrt(sum(map(self._weight, sorted(terms))))
+
+
+def _terms(history: _Messages) -> frozenset[str]:
+    if not history:
+        return frozenset()
+    return frozenset(map(str.strip, tokenize(history[-1][1].casefold()))) - {""}
+
+
+@dataclass(frozen=True, slots=True)
+class LossPoint:
+    """A logged training loss.
+
+    Attributes:
+        step: Optimiser steps done.
+        rows_seen: Rows learnt, those of earlier epochs counted again.
+        epoch: Epochs done, as a fraction.
+        loss: Nats per token of the rows since the last point, each measured before the model learnt it.
+        learning_rate: That of this step.
+    """
+
+    step: int
+    rows_seen: int
+    epoch: float
+    loss: float
+    learning_rate: float
+
+
+@dataclass(frozen=True, slots=True)
+class EvalPoint:
+    """A held-out loss, in nats per token, with the model as it stood after a step."""
+
+    step: int
+    epoch: float
+    eval_loss: float
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """How a training went.
+
+    Attributes:
+        points: The logged losses.
+        evaluations: The held-out losses.
+        steps: Optimiser steps done.
+        epochs: Epochs done, as a fraction.
+        train_loss: Nats per token over the whole training, each row measured before the model learnt it.
+    """
+
+    points: tuple[LossPoint, ...]
+    evaluations: tuple[EvalPoint, ...]
+    steps: int
+    epochs: float
+    train_loss: float
+
+
+def train(
+    model: NgramModel,
+    train_rows: Sequence[Row],
+    eval_rows: Sequence[Row],
+    *,
+    epochs: int,
+    batch_size: int,
+    logging_steps: Every,
+    learning_rate: float,
+    scheduler: str,
+    warmup_steps: int,
+    max_steps: int = -1,
+    eval_every: Every | None = "epoch",
+) -> Curve:
+    """Train a model on rows, in their order, and say how its loss went.
+
+    A step measures a batch, then learns it. The learning rate is logged, and has no part in the counting.
+
+    Args:
+        model: The model to train; it is changed.
+        train_rows: The rows to learn.
+        eval_rows: Held-out rows; at most :data:`EVAL_ROWS` of them are measured. Empty: no evaluation.
+        epochs: Passes over the rows, where ``max_steps`` does not say otherwise.
+        batch_size: Rows of one optimiser step, over all devices and accumulated batches.
+        logging_steps: Steps between two logged losses; ``"epoch"``: one at each epoch's end.
+        learning_rate: The peak.
+        scheduler: See :func:`learning_rate_at`.
+        warmup_steps: Steps in which the learning rate rises.
+        max_steps: Steps to do, whatever the epochs; -1 (the default): as many as the epochs need.
+        eval_every: Steps between two evaluations; ``"epoch"``: at each epoch's end; None: no evaluation.
+
+    Raises:
+        ValueError: No row to train on has an assistant turn, or a setting is outside its range.
+    """
+    for name, value in (("epochs", epochs), ("batch_size", batch_size), ("logging_steps", logging_steps)):
+        if isinstance(value, int) and value < 1:
+            raise ValueError(f"{name} must be at least 1, not {value}")
+    if not any(map(_has_turn, train_rows)):
+        raise ValueError("no row to train on has an assistant turn")
+    per_epoch = math.ceil(len(train_rows) / batch_size)
+    steps = max_steps if max_steps > 0 else epochs * per_epoch
+    held_out = _spread(list(filter(_has_turn, eval_rows)), EVAL_ROWS)
+    points: list[LossPoint] = []
+    evaluations: list[EvalPoint] = []
+    whole, window, rows_seen = Tally(), Tally(), 0
+    for step in range(1, steps + 1):
+        start = (step - 1) % per_epoch * batch_size
+        batch = train_rows[start : start + batch_size]
+        tally = model.observe(batch)
+        whole, window, rows_seen = whole + tally, window + tally, rows_seen + len(batch)
+        ends_epoch = step % per_epoch == 0 or step == steps
+        if window.tokens and _is_due(logging_steps, step, ends_epoch):
+            # transformers logs the rate that the step used (since 4.51, its pull request 36973).
+            rate = learning_rate_at(
+                step - 1, scheduler, learning_rate, warmup_steps=warmup_steps, steps=steps
+            )
+            points.append(LossPoint(step, rows_seen, step / per_epoch, window.per_token(), rate))
+            window = Tally()
+        if held_out and _is_due(eval_every, step, ends_epoch):
+            evaluations.append(EvalPoint(step, step / per_epoch, model.cross_entropy(held_out)))
+    return Curve(tuple(points), tuple(evaluations), steps, steps / per_epoch, whole.per_token())
+
+
+def _has_turn(row: Row) -> bool:
+    return any(message["role"] == "assistant" for message in row)
+
+
+def _spread(rows: list[Row], most: int) -> list[Row]:
+    return rows if len(rows) <= most else [rows[number * len(rows) // most] for number in range(most)]
+
+
+def _is_due(every: Every | None, step: int, ends_epoch: bool) -> bool:
+    if every is None or every == "epoch":
+        return every == "epoch" and ends_epoch
+    return step % every == 0
+
+
+def learning_rate_at(step: int, scheduler: str, peak: float, *, warmup_steps: int, steps: int) -> float:
+    """The learning rate after so many steps, as transformers' schedules have it (optimization.py, 2026).
+
+    Args:
+        step: Steps done; 0 for the rate that the first step uses.
+        scheduler: ``linear``, ``cosine``, ``cosine_with_restarts`` (one cycle), ``polynomial`` (power 1, down
+            to 1e-7), ``constant`` (which has no warm-up) or ``constant_with_warmup``.
+        peak: The rate at the end of the warm-up.
+        warmup_steps: Steps in which the rate rises from 0.
+        steps: Steps of the whole training.
+
+    Raises:
+        ValueError: The scheduler is none of these, or ``polynomial`` would have to end above its peak.
+    """
+    if scheduler not in _SCHEDULERS:
+        raise ValueError(f"scheduler must be one of {', '.join(_SCHEDULERS)}, not {scheduler!r}")
+    if scheduler == "polynomial" and peak <= _POLYNOMIAL_END:
+        raise ValueError(
+            f"a polynomial schedule ends at {_POLYNOMIAL_END}, so its peak must be above, not {peak}"
+        )
+    if step < warmup_steps and scheduler != "constant":
+        return peak * step / warmup_steps
+    progress = min((step - warmup_steps) / max(1, steps - warmup_steps), 1.0)
+    if scheduler == "linear":
+        return peak * (1 - progress)
+    if scheduler == "polynomial":
+        return (peak - _POLYNOMIAL_END) * (1 - progress) + _POLYNOMIAL_END
+    if scheduler.startswith("cosine"):  # the one cycle of "with restarts" has nowhere to restart
+        return peak * 0.5 * (1 + math.cos(math.pi * progress))
+    return peak

@@ -1,0 +1,1 @@
+"""The resource family of scoring: the hosts of endpoints, where deployed models answer."""

@@ -1,0 +1,1 @@
+"""The resource family of storage: datastores, their secrets, and the blobs in them."""

@@ -1,0 +1,67 @@
+"""The XML that lists a container's blobs (Azure's page "List Blobs")."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from xml.sax.saxutils import escape, quoteattr
+
+from phi_finetune.emulator.storage.blobs import Blob, Container
+
+__all__ = ["listing"]
+
+_HTTP_TIME = "%a, %d %b %Y %H:%M:%S GMT"
+_PAGE = 5000
+
+
+def listing(container: Container, query: Mapping[str, str], service: str) -> bytes:
+    """One page: blobs below ``prefix``, those below the next ``delimiter`` folded into one prefix each.
+
+    Args:
+        container: Whose blobs.
+        query: The request's ``prefix``, ``delimiter``, ``marker``, ``maxresults`` and ``include``.
+        service: The account's URL.
+    """
+    prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
+    marker = query.get("marker", "")
+    size = min(int(query.get("maxresults") or _PAGE), _PAGE)
+    entries = [entry for entry in _entries(container, prefix, delimiter) if entry[0] >= marker]
+    shown, rest = entries[:size], entries[size:]
+    with_metadata = "metadata" in query.get("include", "")
+    items = "".join(_item(name, blob, with_metadata) for name, blob in shown)
+    parts = [
+        '<?xml version="1.0" encoding="utf-8"?>',
+        f"<EnumerationResults ServiceEndpoint={quoteattr(service)} ContainerName={quoteattr(container.name)}>",
+        f"<Prefix>{escape(prefix)}</Prefix><MaxResults>{size}</MaxResults>",
+        f"<Delimiter>{escape(delimiter)}</Delimiter>" if delimiter else "",
+        f"<Blobs>{items}</Blobs>",
+        f"<NextMarker>{escape(rest[0][0])}</NextMarker>" if rest else "<NextMarker />",
+        "</EnumerationResults>",
+    ]
+    return "".join(parts).encode()
+
+
+def _entries(container: Container, prefix: str, delimiter: str) -> Iterator[tuple[str, Blob | None]]:
+    last = None
+    for path, blob in container.under(prefix):
+        head, found, _ = path[len(prefix) :].partition(delimiter) if delimiter else ("", "", "")
+        if not found:
+            yield path, blob
+            continue
+        folded = prefix + head + delimiter
+        if folded != last:
+            last = folded
+            yield folded, None
+
+
+def _item(name: str, blob: Blob | None, with_metadata: bool) -> str:
+    if blob is None:
+        return f"<BlobPrefix><Name>{escape(name)}</Name></BlobPrefix>"
+    when = blob.modified.strftime(_HTTP_TIME)
+    metadata = "".join(f"<{key}>{escape(value)}</{key}>" for key, value in blob.metadata.items())
+    return (
+        f"<Blob><Name>{escape(name)}</Name><Properties><Creation-Time>{when}</Creation-Time>"
+        f"<Last-Modified>{when}</Last-Modified><Etag>{blob.etag}</Etag>"
+        f"<Content-Length>{len(blob.data)}</Content-Length><Content-Type>application/octet-stream</Content-Type>"
+        "<BlobType>BlockBlob</BlobType><LeaseStatus>unlocked</LeaseStatus><LeaseState>available</LeaseState>"
+        f"<ServerEncrypted>true</ServerEncrypted></Properties>{f'<Metadata>{metadata}</Metadata>' if with_metadata else ''}</Blob>"
+    )

@@ -1,0 +1,1 @@
+"""The resource family of workspaces: the workspace itself and its discovery document."""

@@ -1,0 +1,455 @@
+"""Endpoints: a deployed model that answers."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import attrs
+
+from phi_finetune._handles import WithoutHandle, handle
+from phi_finetune.errors import ConfigurationError, InvalidParameter
+from phi_finetune.events import Deleted, Warned
+from phi_finetune.scoring import ChatReply, Sampling, Turns, read_reply, request_body, send
+
+if TYPE_CHECKING:
+    from phi_finetune._azure.client import Client
+    from phi_finetune.registered_models import RegisteredModel
+
+__all__ = ["AuthMode", "Deployment", "Endpoint", "EndpointKeys", "Probe"]
+
+AuthMode: TypeAlias = Literal["key", "aad_token"]
+"""How callers sign in: with one of the endpoint's two keys, or with an Entra token."""
+
+DELETE_TIMEOUT = timedelta(hours=1)
+_NAME = re.compile(r"[a-zA-Z](?:-?[a-zA-Z0-9])*")
+_AUTH: Mapping[str, AuthMode] = {"key": "key", "aadtoken": "aad_token"}
+
+
+@attrs.frozen
+class Probe:
+    """How Azure looks whether a container is well.
+
+    The defaults but the first are Azure's own (its page on managed online deployments, read 2026-11). Azure's first
+    look comes after 10 s; a model of several GiB takes minutes to load, so ours comes after ten minutes.
+
+    Attributes:
+        initial_delay: Before the first look.
+        period: Between looks.
+        timeout: How long a look may take.
+        success_threshold: Good looks in a row that make it well.
+        failure_threshold: Bad looks in a row that make it ill.
+    """
+
+    initial_delay: timedelta = timedelta(seconds=600)
+    period: timedelta = timedelta(seconds=10)
+    timeout: timedelta = timedelta(seconds=2)
+    success_threshold: int = 1
+    failure_threshold: int = 30
+
+    def __attrs_post_init__(self) -> None:
+        for name in ("initial_delay", "period", "timeout"):
+            if getattr(self, name) < timedelta(seconds=1):
+                raise InvalidParameter(
+                    "A probe's time is too short", name=name, value=getattr(self, name), allowed="one second or more"
+                )
+        for name in ("success_threshold", "failure_threshold"):
+            if getattr(self, name) < 1:
+                raise InvalidParameter(
+                    "A probe's threshold is too low", name=name, value=getattr(self, name), allowed="1 or more"
+                )
+
+
+@attrs.frozen
+class EndpointKeys:
+    """An endpoint's two keys; neither is shown by repr.
+
+    Attributes:
+        primary: The first.
+        secondary: The second, for use while the first is made anew.
+    """
+
+    primary: str = attrs.field(repr=False)
+    secondary: str = attrs.field(repr=False)
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        raise TypeError("keys are not pickled; fetch them again with endpoint.keys()")
+
+
+@attrs.frozen
+class Deployment:
+    """One model on its machines, behind an endpoint.
+
+    Attributes:
+        name: Its name.
+        endpoint: The endpoint's name.
+        model: The id of its model.
+        instance_type: The size of its machines.
+        instance_count: How many machines it has; each costs money all the time.
+        provisioning_state: Azure's state of it.
+        traffic: The percentage of the endpoint's requests that it takes.
+    """
+
+    name: str
+    endpoint: str
+    model: str
+    instance_type: str
+    instance_count: int
+    provisioning_state: str
+    traffic: int = 0
+
+
+@attrs.frozen(slots=False)
+class Endpoint(WithoutHandle):
+    """A live scoring service, as it was when last looked at.
+
+    As a context manager it deletes itself at the end, and sees itself gone, if the call that gave it had created it;
+    one that was there before is left, and a :class:`~phi_finetune.events.Warned` says so.
+
+    Attributes:
+        name: Its name.
+        scoring_uri: Where requests go.
+        auth: How callers sign in.
+        traffic: The percentage of requests for each deployment.
+        provisioning_state: Azure's state of it.
+        description: A text for people.
+        tags: Its tags.
+        created_here: Whether the call that gave this object created it.
+    """
+
+    name: str
+    scoring_uri: str
+    auth: AuthMode = "key"
+    traffic: Mapping[str, int] = attrs.field(factory=dict, converter=dict, hash=False)
+    provisioning_state: str = "Succeeded"
+    description: str | None = None
+    tags: Mapping[str, str] = attrs.field(factory=dict, converter=dict, hash=False)
+    created_here: bool = attrs.field(default=False, eq=False)
+    _client: Client | None = handle()
+
+    @property
+    def resource(self) -> str:
+        """How errors and events name it."""
+        return f"endpoint {self.name}"
+
+    def __enter__(self) -> Endpoint:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.created_here:
+            self.delete()
+            return
+        message = "it was there before, so it is left, and goes on billing; endpoint.delete() ends that"
+        self._handle().notify(Warned(resource=self.resource, message=message))
+
+    def chat(
+        self,
+        message: Turns,
+        *,
+        temperature: float = 0.6,
+        top_p: float = 0.9,
+        do_sample: bool = True,
+        max_new_tokens: int = 200,
+        repetition_penalty: float | None = None,
+        deployment: str | None = None,
+    ) -> ChatReply:
+        """Ask the model.
+
+        Args:
+            message: A text, a list of messages, or a row of the data set, whose last answer is then not sent.
+            temperature: How bold the sampling is; 0 always takes the likeliest token.
+            top_p: Sample from the likeliest tokens that together have this probability.
+            do_sample: False always takes the likeliest token.
+            max_new_tokens: The most tokens that the answer may have.
+            repetition_penalty: Above 1 it makes repetition less likely; None leaves it to the model.
+            deployment: Ask this deployment, whatever its traffic; None lets the traffic decide.
+
+        Raises:
+            InvalidParameter: A setting is out of range, or there is no message to send.
+            ScoringFailed: The endpoint did not answer; a subclass says how.
+        """
+        sampling = Sampling(temperature, top_p, do_sample, max_new_tokens, repetition_penalty)
+        answer = send(self._handle(), self, request_body(message, sampling), deployment)
+        return read_reply(answer, self.resource)
+
+    def chat_many(
+        self, messages: Iterable[Turns], *, sampling: Sampling | None = None, concurrency: int = 4
+    ) -> Iterator[ChatReply]:
+        """Ask the model many things at a time; replies come in the order of the messages.
+
+        Args:
+            messages: What to ask, each as :meth:`chat` takes it.
+            sampling: Settings for all of them; None takes the defaults of :meth:`chat`.
+            concurrency: How many are asked at a time. An endpoint answers 429 when more than twice its machines'
+                concurrent requests are in hand.
+
+        Raises:
+            ScoringFailed: One was not answered; those before it were given.
+        """
+        client, chosen = self._handle(), sampling or Sampling()
+
+        def ask(message: Turns) -> ChatReply:
+            return read_reply(send(client, self, request_body(message, chosen), None), self.resource)
+
+        with ThreadPoolExecutor(max_workers=max(1, concurrency)) as pool:
+            yield from pool.map(ask, messages)
+
+    def score(self, body: Mapping[str, Any] | str | os.PathLike[str], *, deployment: str | None = None) -> Any:
+        """Send a request as it is, and give the answer's JSON value.
+
+        Args:
+            body: The request, or the path of a file that holds it as JSON.
+            deployment: Ask this deployment, whatever its traffic; None lets the traffic decide.
+
+        Raises:
+            ScoringFailed: The endpoint did not answer; a subclass says how.
+            InvalidParameter: The file cannot be read as JSON.
+        """
+        from phi_finetune.scoring import read_json
+
+        value = body if isinstance(body, Mapping) else _read_request(Path(body))
+        return read_json(send(self._handle(), self, value, deployment), self.resource)
+
+    def refresh(self) -> Endpoint:
+        """The endpoint as it is now.
+
+        Raises:
+            NotFound: It is not there.
+        """
+        from phi_finetune._azure.endpoints import get_endpoint
+
+        client = self._handle()
+        return from_arm(get_endpoint(client, self.name), client, created_here=self.created_here)
+
+    def keys(self) -> EndpointKeys:
+        """The endpoint's keys.
+
+        Raises:
+            ConfigurationError: Callers sign in with an Entra token.
+        """
+        from phi_finetune._azure.endpoints import keys
+
+        if self.auth != "key":
+            raise ConfigurationError("The endpoint has no keys", resource=self.resource, why="it takes Entra tokens")
+        return EndpointKeys(*keys(self._handle(), self.name))
+
+    def deployments(self) -> tuple[Deployment, ...]:
+        """What is deployed behind it."""
+        from phi_finetune._azure.endpoints import list_deployments
+
+        traffic = self.refresh().traffic
+        return tuple(_deployment(item, self.name, traffic) for item in list_deployments(self._handle(), self.name))
+
+    def deploy(
+        self,
+        model: RegisteredModel,
+        deployment: str,
+        *,
+        instance_type: str,
+        instance_count: int = 1,
+        request_timeout: timedelta = timedelta(seconds=90),
+        max_concurrent_requests: int = 1,
+        liveness: Probe | None = None,
+        readiness: Probe | None = None,
+        tags: Mapping[str, str] | None = None,
+        timeout: timedelta = timedelta(hours=2),
+    ) -> Endpoint:
+        """Put a further model behind the endpoint. It takes no traffic until :meth:`shift_traffic` gives it some.
+
+        Args:
+            model: The model.
+            deployment: The deployment's name.
+            instance_type: The size of its machines.
+            instance_count: How many machines.
+            request_timeout: How long an answer may take; Azure allows up to 180 s.
+            max_concurrent_requests: Requests that each machine works on at a time.
+            liveness: When the container counts as alive; None waits 600 s before the first look.
+            readiness: When it may take requests; None waits 600 s before the first look.
+            tags: Further tags.
+            timeout: How long to wait until it is healthy.
+
+        Raises:
+            SizeNotAllowed: The base model does not permit the size for inference.
+            QuotaExceeded: The subscription has too few cores.
+            DeploymentFailed: It did not become healthy; with the container's log.
+        """
+        from phi_finetune._deploying import DeploymentSpec, add_deployment, check_size
+
+        spec = DeploymentSpec(
+            model=model.id,
+            name=deployment,
+            instance_type=instance_type,
+            instance_count=instance_count,
+            request_timeout=request_timeout,
+            max_concurrent_requests=max_concurrent_requests,
+            liveness=liveness or Probe(),
+            readiness=readiness or Probe(),
+            tags=tags or {},
+        )
+        client = self._handle()
+        check_size(client, model, instance_type)
+        add_deployment(client, self.name, spec, timeout)
+        return self.refresh()
+
+    def shift_traffic(
+        self, traffic: Mapping[str, int], *, timeout: timedelta = timedelta(minutes=30)
+    ) -> Endpoint:
+        """Set which deployment takes which percentage of the requests.
+
+        Args:
+            traffic: Percent for each deployment; together 100, or 0 to take no requests at all.
+            timeout: How long to wait until it is set.
+
+        Raises:
+            InvalidParameter: It does not add up.
+            DeploymentFailed: The service gave up on it.
+        """
+        from phi_finetune._deploying import give_traffic
+
+        total = sum(traffic.values())
+        if total not in (0, 100) or any(not 0 <= share <= 100 for share in traffic.values()):
+            raise InvalidParameter(
+                f"The traffic adds up to {total} percent",
+                resource=self.resource,
+                name="traffic",
+                value=dict(traffic),
+                allowed="shares from 0 to 100 that add up to 100, or to 0",
+            )
+        return attrs.evolve(
+            give_traffic(self._handle(), self.name, traffic, timeout), created_here=self.created_here
+        )
+
+    def logs(
+        self,
+        deployment: str = "default",
+        *,
+        lines: int = 100,
+        container: Literal["inference-server", "storage-initializer"] = "inference-server",
+    ) -> str:
+        """The last lines that a deployment's container wrote.
+
+        Args:
+            deployment: The deployment.
+            lines: How many lines.
+            container: The one that answers, or the one that fetches the model first.
+
+        Raises:
+            NotFound: There is no such deployment.
+        """
+        from phi_finetune._azure.endpoints import logs
+
+        kind = "StorageInitializer" if container == "storage-initializer" else None
+        return logs(self._handle(), self.name, deployment, lines=lines, container=kind)
+
+    def delete(self, *, timeout: timedelta = DELETE_TIMEOUT) -> None:
+        """Delete the endpoint with its deployments, and see it gone. One that is not there is as good as deleted.
+
+        Raises:
+            DeadlineExceeded: It is still there, and bills.
+        """
+        from phi_finetune._azure.endpoints import delete_endpoint
+
+        client = self._handle()
+        if delete_endpoint(client, self.name, timeout):
+            client.notify(Deleted(resource=self.resource))
+
+    def _handle(self) -> Client:
+        from phi_finetune._azure.client import attached
+
+        return attached(self._client, "endpoint")
+
+
+def from_arm(body: Mapping[str, Any], client: Client, *, created_here: bool = False) -> Endpoint:
+    """An endpoint from ARM's description of it."""
+    properties: Mapping[str, Any] = body.get("properties") or {}
+    return Endpoint(
+        name=str(body["name"]),
+        scoring_uri=str(properties.get("scoringUri") or ""),
+        auth=_AUTH.get(str(properties.get("authMode")).lower(), "key"),
+        traffic={str(key): int(value) for key, value in (properties.get("traffic") or {}).items()},
+        provisioning_state=str(properties.get("provisioningState")),
+        description=properties.get("description"),
+        tags={str(key): str(value) for key, value in (body.get("tags") or {}).items()},
+        created_here=created_here,
+        client=client,
+    )
+
+
+def check_name(kind: str, name: str) -> None:
+    """Refuse what is no name for an endpoint or a deployment.
+
+    Raises:
+        InvalidParameter: With the rule (Azure's page on managing quotas, 2026-01).
+    """
+    if 3 <= len(name) <= 32 and _NAME.fullmatch(name):
+        return
+    raise InvalidParameter(
+        f"{name!r} is no name for an {kind}" if kind[0] in "aeiou" else f"{name!r} is no name for a {kind}",
+        name="name",
+        value=name,
+        allowed="3 to 32 letters, digits and single dashes, a letter first, no dash at the end",
+    )
+
+
+def write_request(row: Turns, path: str | os.PathLike[str], sampling: Sampling | None = None) -> Path:
+    """Write a request file, as ``endpoint.score(path)`` and Azure's own tools send it.
+
+    Args:
+        row: A text, a list of messages, or a row of the data set, whose last answer is then left out.
+        path: The file; written whole or not at all.
+        sampling: Settings; None takes the defaults of :meth:`Endpoint.chat`.
+
+    Returns:
+        The file's path.
+    """
+    target = Path(path)
+    partial = target.with_name(f".{target.name}.partial")
+    text = json.dumps(request_body(row, sampling or Sampling()), indent=2)
+    partial.write_text(text + "\n", encoding="utf-8")
+    os.replace(partial, target)
+    return target
+
+
+def _deployment(item: Mapping[str, Any], endpoint: str, traffic: Mapping[str, int]) -> Deployment:
+    properties: Mapping[str, Any] = item.get("properties") or {}
+    name = str(item["name"])
+    return Deployment(
+        name=name,
+        endpoint=endpoint,
+        model=str(properties.get("model") or ""),
+        instance_type=str(properties.get("instanceType") or ""),
+        instance_count=int((item.get("sku") or {}).get("capacity") or 0),
+        provisioning_state=str(properties.get("provisioningState")),
+        traffic=traffic.get(name, 0),
+    )
+
+
+def _read_request(path: Path) -> Mapping[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not JSON"
+        raise InvalidParameter(
+            f"The request file {path.name} cannot be read",
+            why=why,
+            name="body",
+            value=str(path),
+            allowed="a file with one JSON object",
+            next_call="write_request(row, path) writes one",
+        ) from None
+    if isinstance(value, Mapping):
+        return value
+    raise InvalidParameter(
+        f"The request file {path.name} holds no object", name="body", value=str(path), allowed="one JSON object"
+    )
+
+

@@ -1,0 +1,173 @@
+"""What happened, as values: progress goes to a listener as events, never to the screen.
+
+``Workspace.connect(on_event=...)`` takes the listener. :func:`describe` turns any event into one line of text.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+__all__ = [
+    "AdoptedExisting",
+    "ComputeReady",
+    "CredentialChosen",
+    "Created",
+    "Deleted",
+    "Event",
+    "JobMoved",
+    "LogLine",
+    "RequestRetried",
+    "TrafficMoved",
+    "Uploaded",
+    "Waiting",
+    "Warned",
+    "describe",
+]
+
+
+@attrs.frozen
+class Event:
+    """Something that happened.
+
+    Attributes:
+        resource: The name of the thing it happened to, such as ``"job phi-4-ultrachat-1f3a"``.
+    """
+
+    resource: str
+
+
+@attrs.frozen
+class CredentialChosen(Event):
+    """A credential gave a token.
+
+    Attributes:
+        took_s: How long that took, in seconds.
+    """
+
+    took_s: float
+
+
+@attrs.frozen
+class RequestRetried(Event):
+    """A request failed and will be sent again.
+
+    Attributes:
+        attempt: The send that failed, counted from 1.
+        wait_s: Seconds until the next send.
+        why: The status or the kind of failure.
+    """
+
+    attempt: int
+    wait_s: float
+    why: str
+
+
+@attrs.frozen
+class Created(Event):
+    """Something was created in the workspace."""
+
+
+@attrs.frozen
+class AdoptedExisting(Event):
+    """What was asked for was there already, the same, and was taken over."""
+
+
+@attrs.frozen
+class Deleted(Event):
+    """Something was deleted, and the deletion was verified."""
+
+
+@attrs.frozen
+class ComputeReady(Event):
+    """A cluster can take jobs.
+
+    Attributes:
+        size: Its machine size.
+        max_nodes: The most machines that it grows to.
+    """
+
+    size: str
+    max_nodes: int
+
+
+@attrs.frozen
+class Uploaded(Event):
+    """A file is in the workspace's blob store.
+
+    Attributes:
+        size_bytes: Its size.
+        reused: True when the same content was there already, so that nothing was sent.
+    """
+
+    size_bytes: int
+    reused: bool
+
+
+@attrs.frozen
+class Waiting(Event):
+    """A wait looked, and the thing is not done yet.
+
+    Attributes:
+        status: The state seen.
+        elapsed_s: Seconds waited so far.
+    """
+
+    status: str
+    elapsed_s: float
+
+
+@attrs.frozen
+class JobMoved(Event):
+    """A job, or a step of one, reached another state.
+
+    Attributes:
+        status: The new state, as Azure names it.
+        before: The state before; None when this is the first one seen.
+    """
+
+    status: str
+    before: str | None = None
+
+
+@attrs.frozen
+class LogLine(Event):
+    """A job's log grew by one line.
+
+    Attributes:
+        text: The line, without its end.
+    """
+
+    text: str
+
+
+@attrs.frozen
+class TrafficMoved(Event):
+    """An endpoint's traffic was set.
+
+    Attributes:
+        traffic: Percent for each deployment.
+    """
+
+    traffic: dict[str, int] = attrs.field(factory=dict, hash=False)
+
+
+@attrs.frozen
+class Warned(Event):
+    """Something that does not stop the work but should be looked at.
+
+    Attributes:
+        message: What, why it matters, and what to do.
+    """
+
+    message: str
+
+
+def describe(event: Event) -> str:
+    """Give one line of text for an event: the resource, the kind of event, then its details."""
+    name = type(event).__name__
+    details = ", ".join(
+        f"{field.name}={getattr(event, field.name)!r}"
+        for field in attrs.fields(type(event))
+        if field.name != "resource"
+    )
+    return f"{event.resource}: {name}" + (f" ({details})" if details else "")

@@ -1,0 +1,461 @@
+"""Fine-tune jobs: followed, explained when they fail, and turned into models when they do not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from phi_finetune._handles import WithoutHandle, handle
+from phi_finetune._names import digest, slug
+from phi_finetune._waiting import Look, Patience, wait_for, watch
+from phi_finetune.errors import (
+    ConfigurationError,
+    InvalidParameter,
+    JobCanceled,
+    JobFailed,
+    NotFound,
+    UnexpectedAnswer,
+)
+from phi_finetune.events import Event, JobMoved, LogLine
+
+if TYPE_CHECKING:
+    from phi_finetune._azure.client import Client
+    from phi_finetune.metrics import TrainingMetrics
+    from phi_finetune.registered_models import RegisteredModel
+
+__all__ = ["Diagnosis", "FinetuneJob", "JobOutput", "JobStep"]
+
+LONGEST_JOB: Final = timedelta(days=7)
+GOING: Final = frozenset(
+    {
+        "NotStarted",
+        "Queued",
+        "Preparing",
+        "Provisioning",
+        "Starting",
+        "Running",
+        "Finalizing",
+        "CancelRequested",
+        "Scheduled",
+    }
+)
+SPENT: Final = frozenset({"Failed", "Canceled", "NotResponding"})
+"""States of a job that ended, and made nothing."""
+ENDED: Final = SPENT | {"Completed", "Paused"}
+
+LOG_TAIL_LINES = 20
+
+
+@attrs.frozen
+class JobStep:
+    """One step of a job's pipeline.
+
+    Attributes:
+        name: The step's name, such as ``"chat_completion_finetune"``.
+        run: The name of its run.
+        status: Its state, as Azure names it.
+        started_at: When it began; None before that.
+        ended_at: When it ended; None before that.
+    """
+
+    name: str
+    run: str
+    status: str
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+
+
+@attrs.frozen
+class JobOutput:
+    """What a job made.
+
+    Attributes:
+        name: The output's name; the model is ``"trained_model"``.
+        type: Azure's word for its type, such as ``"mlflow_model"``.
+        uri: Its address.
+    """
+
+    name: str
+    type: str
+    uri: str
+
+
+@attrs.frozen
+class Diagnosis:
+    """Why a job ended as it did.
+
+    Attributes:
+        job: The job.
+        status: The state it ended in.
+        step: The step that failed first; None where no step did.
+        code: The error's code, of the step where one failed.
+        message: The error's message, of the step where one failed.
+        log_tail: The last lines of the step's log.
+        advice: What to change; empty where there is nothing to say.
+    """
+
+    job: str
+    status: str
+    step: str | None
+    code: str | None
+    message: str
+    log_tail: str
+    advice: str
+
+
+@attrs.frozen(slots=False)
+class FinetuneJob(WithoutHandle):
+    """A submitted job, as it was when last looked at. ``refresh()`` and ``wait()`` give the newer one.
+
+    Attributes:
+        name: Its name.
+        status: Its state, as Azure names it.
+        display_name: How the studio shows it.
+        experiment: What it is listed under.
+        description: A text for people.
+        tags: Its tags.
+        base_model: The asset id of the model it trains from; None where it is not known.
+        studio_url: Where the studio shows it.
+        created_at: When the service accepted it; None where that was not yet looked up.
+    """
+
+    name: str
+    status: str
+    display_name: str | None = None
+    experiment: str | None = None
+    description: str | None = None
+    tags: Mapping[str, str] = attrs.field(factory=dict, converter=dict, hash=False)
+    base_model: str | None = None
+    studio_url: str | None = None
+    created_at: datetime | None = None
+    outputs: Mapping[str, JobOutput] = attrs.field(factory=dict, converter=dict, hash=False)
+    _client: Client | None = handle()
+
+    @property
+    def resource(self) -> str:
+        """How errors and events name it."""
+        return f"job {self.name}"
+
+    @property
+    def ended(self) -> bool:
+        """Whether it was over when last looked at."""
+        return self.status in ENDED
+
+    def refresh(self) -> FinetuneJob:
+        """The job as it is now.
+
+        Raises:
+            NotFound: It is not there.
+        """
+        from phi_finetune._azure.jobs import get_job
+
+        client = self._handle()
+        return from_arm(get_job(client, self.name), client)
+
+    def wait(self, *, timeout: timedelta = LONGEST_JOB) -> FinetuneJob:
+        """Wait until the job has completed, and give it.
+
+        A Ctrl-C leaves the job running; ``ws.job(name)`` finds it again.
+
+        Args:
+            timeout: How long at most.
+
+        Raises:
+            JobFailed: It ended in any other way than Completed; with the failed step's own error and log.
+            JobCanceled: Somebody canceled it.
+            DeadlineExceeded: It has not ended in time; it goes on.
+        """
+        return wait_for(self._look(), self._patience(timeout)).succeeded()
+
+    def succeeded(self) -> FinetuneJob:
+        """The job itself, if it completed.
+
+        Raises:
+            JobFailed: It ended in any other way.
+            JobCanceled: Somebody canceled it.
+        """
+        if self.status == "Completed" or not self.ended:
+            return self
+        raise _failure(self.diagnose(), self.resource)
+
+    def events(self, *, timeout: timedelta = LONGEST_JOB) -> Iterator[Event]:
+        """Follow the job: its states, those of its steps, and each line of its log once, until it ends.
+
+        Args:
+            timeout: How long at most.
+
+        Raises:
+            DeadlineExceeded: It has not ended in time; it goes on.
+        """
+        steps: dict[str, str] = {}
+        status: str | None = None
+        lines = 0
+        for seen in watch(self._look(), self._patience(timeout)):
+            if seen.status != status:
+                yield JobMoved(resource=self.resource, status=seen.status, before=status)
+                status = seen.status
+            for step in self.children():
+                if steps.get(step.name) != step.status:
+                    yield JobMoved(resource=f"step {step.name}", status=step.status, before=steps.get(step.name))
+                    steps[step.name] = step.status
+            log = self.logs().splitlines()
+            for line in log[lines:]:
+                yield LogLine(resource=self.resource, text=line)
+            lines = max(lines, len(log))
+
+    def children(self) -> tuple[JobStep, ...]:
+        """The job's steps, in the order in which they began."""
+        from phi_finetune._azure.run_history import child_runs
+
+        steps = [_step(run) for run in child_runs(self._handle(), self.name)]
+        late = datetime.max.replace(tzinfo=UTC)
+        return tuple(sorted(steps, key=lambda step: step.started_at or late))
+
+    def logs(self, step: str | None = None) -> str:
+        """What the job, or one of its steps, has written so far.
+
+        Args:
+            step: The step's name; None is the pipeline itself.
+
+        Raises:
+            NotFound: The job has no such step yet.
+        """
+        return _log(self._handle(), self.name if step is None else self._step(step).run)
+
+    def metrics(self) -> TrainingMetrics:
+        """What the job and its steps have logged to MLflow so far."""
+        from phi_finetune.metrics import gather
+
+        return gather(self._handle(), self.name)
+
+    def cancel(self, *, timeout: timedelta = timedelta(minutes=30)) -> FinetuneJob:
+        """Cancel the job, and wait until it has ended. One that has ended already is left as it is.
+
+        Args:
+            timeout: How long to wait for its end.
+
+        Raises:
+            DeadlineExceeded: It has not ended in time; it may still be running.
+        """
+        from phi_finetune._azure.jobs import cancel_job
+
+        answer = cancel_job(self._handle(), self.name)
+        if answer.status == 400:
+            return self.refresh()
+        return wait_for(self._look(), self._patience(timeout))
+
+    def diagnose(self) -> Diagnosis:
+        """Find out why the job ended as it did: the step that failed first, its error, and the end of its log."""
+        return _diagnose(self)
+
+    def register(
+        self,
+        name: str | None = None,
+        *,
+        description: str | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> RegisteredModel:
+        """Register the trained model in the workspace; the same version again when called again.
+
+        Args:
+            name: The model's name; None is ``<base model>-<data set>``.
+            description: A text for people; None says what it was tuned from, and on what.
+            tags: Further tags; job, base model and the data's digest are always set.
+
+        Raises:
+            JobFailed: The job made no model.
+            ConfigurationError: The job has not ended yet.
+            NameTaken: The version belongs to the model of another job.
+        """
+        from phi_finetune.registered_models import register
+
+        job = self if self.status == "Completed" else self.refresh().succeeded()
+        if job.status != "Completed":
+            raise ConfigurationError(
+                "The job has not ended yet, so there is no model to register",
+                resource=self.resource,
+                why=f"it is {job.status}",
+                next_call="job.wait(), then job.register()",
+            )
+        return register(self._handle(), job, name or job.default_model_name(), description, tags or {})
+
+    def default_model_name(self) -> str:
+        """The name that ``register()`` gives where none is given."""
+        base = (self.base_model or "model").partition("/models/")[2].partition("/")[0] or "model"
+        return slug(f"{base} {self.tags.get('phi-finetune.data', self.name)}", 100)
+
+    def model_version(self) -> str:
+        """The version under which its model is registered: a digest of the job's name."""
+        return digest(self.name)[:16]
+
+    def _handle(self) -> Client:
+        from phi_finetune._azure.client import attached
+
+        return attached(self._client, "job")
+
+    def _step(self, name: str) -> JobStep:
+        steps = self.children()
+        for step in steps:
+            if step.name == name:
+                return step
+        raise NotFound(
+            f"The job has no step {name}",
+            resource=self.resource,
+            why=f"its steps so far: {', '.join(step.name for step in steps) or 'none'}",
+            next_call="job.children() lists them",
+        )
+
+    def _look(self) -> Any:
+        client = self._handle()
+        before: list[str] = [self.status]
+
+        def look() -> Look[FinetuneJob]:
+            job = self.refresh()
+            if job.status not in GOING | ENDED:
+                raise _unknown_state(job)
+            if job.status != before[-1]:
+                client.notify(JobMoved(resource=self.resource, status=job.status, before=before[-1]))
+                before.append(job.status)
+            return Look(job.status, job if job.ended else None)
+
+        return look
+
+    def _patience(self, timeout: timedelta) -> Patience:
+        if timeout <= timedelta(0):
+            raise InvalidParameter("A wait needs time", name="timeout", value=timeout, allowed="more than zero")
+        client = self._handle()
+        return Patience(
+            self.resource,
+            timeout,
+            client.clock,
+            client.notify,
+            next_call=f'ws.job("{self.name}").wait() goes on, ws.job("{self.name}").cancel() ends it',
+        )
+
+
+def from_arm(body: Mapping[str, Any], client: Client) -> FinetuneJob:
+    """A job from ARM's description of it."""
+    properties: Mapping[str, Any] = body.get("properties") or {}
+    services = properties.get("services") or {}
+    created = (body.get("systemData") or {}).get("createdAt")
+    name = str(body["name"])
+    return FinetuneJob(
+        name=name,
+        status=str(properties.get("status")),
+        display_name=properties.get("displayName"),
+        experiment=properties.get("experimentName"),
+        description=properties.get("description"),
+        tags={str(key): str(value) for key, value in (properties.get("tags") or {}).items()},
+        base_model=_base_model(properties),
+        studio_url=(services.get("Studio") or {}).get("endpoint"),
+        created_at=datetime.fromisoformat(created) if created else None,
+        outputs={
+            key: JobOutput(
+                key, str(value.get("jobOutputType")), value.get("uri") or f"azureml://jobs/{name}/outputs/{key}"
+            )
+            for key, value in (properties.get("outputs") or {}).items()
+        },
+        client=client,
+    )
+
+
+def _base_model(properties: Mapping[str, Any]) -> str | None:
+    for node in (properties.get("jobs") or {}).values():
+        uri = ((node.get("inputs") or {}).get("mlflow_model_path") or {}).get("uri")
+        if uri:
+            return str(uri)
+    return (properties.get("tags") or {}).get("phi-finetune.model")
+
+
+def _step(run: Mapping[str, Any]) -> JobStep:
+    return JobStep(
+        name=str(run.get("displayName") or run.get("runId")),
+        run=str(run.get("runId")),
+        status=str(run.get("status")),
+        started_at=_time(run.get("startTimeUtc")),
+        ended_at=_time(run.get("endTimeUtc")),
+    )
+
+
+def _time(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
+
+
+def _log(client: Client, run: str) -> str:
+    from phi_finetune._azure.run_history import log_text, run_details
+
+    files: Mapping[str, str] = run_details(client, run).get("logFiles") or {}
+    return "".join(log_text(client, files[name], f"log {name} of run {run}") for name in sorted(files))
+
+
+def _diagnose(job: FinetuneJob) -> Diagnosis:
+    from phi_finetune._azure.run_history import run_details
+
+    client = job._handle()
+    details = run_details(client, job.name)
+    status = str(details.get("status") or job.status)
+    late = datetime.max.replace(tzinfo=UTC)
+    failed = [step for step in job.children() if step.status in ("Failed", "NotResponding")]
+    first = min(failed, key=lambda step: step.ended_at or late, default=None)
+    source = run_details(client, first.run) if first else details
+    error = ((source.get("error") or {}).get("error")) or {}
+    log = _log(client, first.run) if first else ""
+    tail = "\n".join(log.splitlines()[-LOG_TAIL_LINES:])
+    message = str(error.get("message") or "")
+    return Diagnosis(
+        job=job.name,
+        status=status,
+        step=first.name if first else None,
+        code=error.get("code"),
+        message=message,
+        log_tail=tail,
+        advice=_advice(f"{message}\n{tail}"),
+    )
+
+
+def _advice(text: str) -> str:
+    lowered = text.lower()
+    if "out of memory" in lowered:
+        return "use less memory: with_parameters(per_device_train_batch_size=1, apply_lora=True, deepspeed_stage=3), or a larger size"
+    if "preempt" in lowered:
+        return "the low-priority machines were taken away: submit() again, or use dedicated ones"
+    return ""
+
+
+def _failure(found: Diagnosis, resource: str) -> JobFailed:
+    next_call = found.advice or f'read ws.job("{found.job}").logs({found.step!r}), mend it, and submit() again'
+    if found.status == "Canceled":
+        return JobCanceled(
+            "The job was canceled",
+            resource=resource,
+            next_call="submit() starts the next attempt",
+            job=found.job,
+            status=found.status,
+        )
+    if found.status == "Paused":
+        next_call = "resume it in the studio, or cancel() it"
+    where = f"Step {found.step} of the job failed" if found.step else f"The job ended as {found.status}"
+    return JobFailed(
+        where,
+        resource=resource,
+        why=f"{found.code}: {found.message}" if found.code else found.message or "the service gives no reason",
+        next_call=next_call,
+        code=found.code,
+        job=found.job,
+        status=found.status,
+        child=found.step,
+        log_tail=found.log_tail,
+    )
+
+
+def _unknown_state(job: FinetuneJob) -> UnexpectedAnswer:
+    return UnexpectedAnswer(
+        f"The job is in a state that is not known here: {job.status}",
+        resource=job.resource,
+        why="Azure's list of states was read from azure-ai-ml 1.35.2, in 2026-11",
+        costs="the job may be running",
+        next_call=f"look at {job.studio_url or 'the studio'}, and report the state",
+    )

@@ -1,0 +1,251 @@
+"""What a fine-tune would be: everything looked up and checked, nothing submitted."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from phi_finetune.compute import GpuCompute, GpuSku, check_gpu_size
+from phi_finetune.errors import InvalidParameter
+from phi_finetune.finetune import FILES, file_digest, is_address
+from phi_finetune.parameters import FinetuneParameters, parse_inputs
+
+if TYPE_CHECKING:
+    from azure.ai.ml.entities import PipelineComponent
+
+    from phi_finetune._azure.client import Client
+    from phi_finetune.chat_dataset import SplitName
+    from phi_finetune.finetune import Finetune
+
+__all__ = ["FinetunePlan", "PlannedFile"]
+
+COMPONENT = "chat_completion_pipeline"
+COMPONENT_REGISTRY = "azureml"
+_SPLITS: Mapping[SplitName, str] = {
+    "train": "train_file_path",
+    "validation": "validation_file_path",
+    "test": "test_file_path",
+}
+
+
+@attrs.frozen
+class PlannedFile:
+    """A file that would be uploaded, unless its content is there already.
+
+    Attributes:
+        name: Its name in the blob store.
+        sha256: The digest of its content, in hexadecimal.
+        size_bytes: Its size.
+    """
+
+    name: str
+    sha256: str
+    size_bytes: int
+    _content: Callable[[], Iterable[bytes]] = attrs.field(eq=False, repr=False)
+
+    @property
+    def address(self) -> str:
+        """Where it is, once uploaded."""
+        return f"azureml://datastores/workspaceblobstore/paths/LocalUpload/{self.sha256}/{self.name}"
+
+    def content(self) -> Iterable[bytes]:
+        """What it holds, in pieces."""
+        return self._content()
+
+
+@attrs.frozen
+class FinetunePlan:
+    """What ``submit()`` would submit.
+
+    Attributes:
+        job_name: The job's name, for its first attempt.
+        display_name: How the studio shows it.
+        experiment: What it is listed under.
+        model_id: The asset id of the base model.
+        component_version: The version of the pipeline component.
+        parameters: Every parameter, with its origin.
+        compute: The name of the compute that trains.
+        sku: What each of its machines has.
+        gpus: GPUs used on each machine.
+        nodes: Machines used.
+        rows: Conversations in each split.
+        files: The files to be uploaded, by the parameter that names them.
+    """
+
+    job_name: str
+    display_name: str
+    experiment: str
+    model_id: str
+    component_version: str
+    parameters: FinetuneParameters
+    compute: str
+    sku: GpuSku
+    gpus: int
+    nodes: int
+    rows: Mapping[str, int]
+    files: Mapping[str, PlannedFile]
+
+    @property
+    def total_batch_size(self) -> int:
+        """Rows in one step of the optimiser: per device x accumulation x GPUs x machines."""
+        return self.parameters.total_batch_size(self.gpus, self.nodes)
+
+    @property
+    def price_usd_per_hour(self) -> float | None:
+        """An estimate of what the training's machines cost, in US dollars an hour; None if it is not known."""
+        price = self.sku.price_usd_per_hour
+        return None if price is None else price * self.nodes
+
+    @property
+    def resolved(self) -> dict[str, str]:
+        """What was looked up rather than asked for; kept in a tag of the job."""
+        return {
+            "model": self.model_id,
+            "component": self.component_version,
+            "gpus": str(self.gpus),
+            "nodes": str(self.nodes),
+        }
+
+    def explain(self) -> str:
+        """The plan as text: what runs where, at what price, with which parameters and where each came from."""
+        price = self.price_usd_per_hour
+        cost = "price not known" if price is None else f"about {price:.2f} US dollars an hour while it runs"
+        rows = ", ".join(f"{count} {split}" for split, count in self.rows.items())
+        return "\n".join(
+            [
+                f"job         {self.job_name}",
+                f"model       {self.model_id}",
+                f"pipeline    {COMPONENT} {self.component_version}",
+                f"data        {rows} conversations",
+                f"compute     {self.nodes} x {self.sku.name} ({self.compute}), {self.gpus} GPU each, {cost}",
+                f"batch       {self.total_batch_size} rows a step",
+                "",
+                self.parameters.explain(),
+                *(f"Note: {warning}" for warning in self.parameters.warnings),
+            ]
+        )
+
+
+def resolve(finetune: Finetune, client: Client) -> FinetunePlan:
+    """Look everything up and check it."""
+    from phi_finetune._azure.registry import find_component
+
+    computes = finetune.required_computes()
+    sku = _check_computes(finetune, client)
+    finetune.data.check()
+    component = find_component(client, COMPONENT_REGISTRY, COMPONENT, None)
+    files = _files(finetune)
+    addresses = {name: file.address for name, file in files.items()}
+    parameters = FinetuneParameters.resolve(
+        user={**finetune.parameters, **addresses},  # type: ignore[typeddict-item]
+        derived={**_derived(finetune, sku), **addresses},
+        model_defaults=finetune.model.defaults,
+        component_inputs=parse_inputs({"inputs": _declared(component)}),
+    )
+    gpus, nodes = _count(parameters, "number_of_gpu_to_use_finetuning"), _count(parameters, "num_nodes_finetune")
+    _check_fits(computes.finetune, sku, gpus, nodes)
+    return FinetunePlan(
+        job_name=finetune.job_name(),
+        display_name=finetune.settings.display_name or _display_name(finetune, parameters, gpus, nodes),
+        experiment=finetune.settings.experiment or f"chat_completion_{finetune.model.name}",
+        model_id=finetune.model.id,
+        component_version=str(component.version),
+        parameters=parameters,
+        compute=computes.finetune.name,
+        sku=sku,
+        gpus=gpus,
+        nodes=nodes,
+        rows={split: finetune.data.describe(split).rows for split in finetune.data.splits},
+        files=files,
+    )
+
+
+def _check_computes(finetune: Finetune, client: Client) -> GpuSku:
+    computes = finetune.required_computes()
+    trains = computes.finetune
+    if trains.size is None:
+        trains = trains.refresh()
+    assert trains.size is not None
+    finetune.model.check_finetune_size(trains.size)
+    return check_gpu_size(client, trains.size, trains.resource)
+
+
+def _derived(finetune: Finetune, sku: GpuSku) -> dict[str, object]:
+    derived: dict[str, object] = {
+        "mlflow_model_path": finetune.model.id,
+        "number_of_gpu_to_use_finetuning": sku.gpus or 1,
+        "task_name": "ChatCompletion",
+    }
+    for step, compute in finetune.required_computes().by_step().items():
+        derived[f"compute_{step}"] = compute.name
+        if compute.is_serverless and compute.size is not None:
+            derived[f"instance_type_{step}"] = compute.size
+    return derived
+
+
+def _files(finetune: Finetune) -> dict[str, PlannedFile]:
+    files: dict[str, PlannedFile] = {}
+    for split in finetune.data.splits:
+        info = finetune.data.describe(split)
+        files[_SPLITS[split]] = PlannedFile(
+            f"{split}.jsonl", info.sha256, info.size_bytes, lambda split=split: finetune.data.lines(split)
+        )
+    for name, value in finetune.parameters.items():
+        if name in FILES and isinstance(value, (str, os.PathLike)) and not is_address(value):
+            sha256, size_bytes = file_digest(value)
+            files[name] = PlannedFile(
+                Path(value).name, sha256, size_bytes, lambda path=Path(value): [path.read_bytes()]
+            )
+    return files
+
+
+def _declared(component: PipelineComponent) -> dict[str, dict[str, Any]]:
+    inputs: Mapping[str, Any] = component.inputs
+    return {
+        name: {key: getattr(spec, key, None) for key in ("type", "optional", "default", "min", "max", "enum")}
+        for name, spec in inputs.items()
+    }
+
+
+def _check_fits(compute: GpuCompute, sku: GpuSku, gpus: int, nodes: int) -> None:
+    if sku.gpus is not None and gpus > sku.gpus:
+        raise InvalidParameter(
+            f"{sku.name} has {sku.gpus} GPUs, fewer than asked for",
+            resource=compute.resource,
+            name="number_of_gpu_to_use_finetuning",
+            value=gpus,
+            allowed=f"1 to {sku.gpus}",
+            next_call="leave it out: it is taken from the size",
+        )
+    if nodes > compute.max_nodes:
+        raise InvalidParameter(
+            f"The compute grows to {compute.max_nodes} machines, fewer than asked for",
+            resource=compute.resource,
+            name="num_nodes_finetune",
+            value=nodes,
+            allowed=f"1 to {compute.max_nodes}",
+            next_call=f"cluster.scale(max_nodes={nodes}), or fewer nodes",
+        )
+
+
+def _count(parameters: FinetuneParameters, name: str) -> int:
+    value = parameters.get(name)
+    return value if isinstance(value, int) else 1
+
+
+def _display_name(finetune: Finetune, parameters: FinetuneParameters, gpus: int, nodes: int) -> str:
+    parts = [
+        finetune.model.name,
+        finetune.data.name,
+        f"batch {parameters.total_batch_size(gpus, nodes)}",
+        str(parameters.get("lr_scheduler_type") or "linear"),
+        f"DeepSpeed stage {parameters.get('deepspeed_stage')}" if parameters.get("apply_deepspeed") else "no DeepSpeed",
+        "LoRA" if parameters.get("apply_lora") else "full",
+        f"save limit {parameters.get('save_total_limit')}",
+        f"sequence length {parameters.get('max_seq_length')}",
+    ]
+    return ", ".join(parts)

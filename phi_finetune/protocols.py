@@ -1,0 +1,96 @@
+"""The shapes that a user may plug in: a credential, a credential policy, a retry policy, a clock, a listener.
+
+Each is a :class:`typing.Protocol`: any object with these methods will do, and none needs to import this library.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+
+import attrs
+
+if TYPE_CHECKING:
+    from azure.core.credentials import TokenCredential
+    from azure.core.pipeline.transport import HttpTransport
+    from azure.core.rest import HttpRequest, HttpResponse
+
+    from phi_finetune.events import Event
+
+__all__ = [
+    "Clock",
+    "CredentialPolicy",
+    "Listener",
+    "RetryPolicy",
+    "Try",
+    "VerbClass",
+]
+
+VerbClass: TypeAlias = Literal["read", "named-write", "action"]
+"""How safe a request is to send again: a read changes nothing; a named write (PUT, DELETE) applied twice leaves
+what it left the first time; an action (POST) may do its work once more."""
+
+
+@attrs.frozen
+class Try:
+    """One send of a request that did not succeed, as a retry policy sees it.
+
+    Attributes:
+        attempt: Which send this was, counted from 1.
+        elapsed_s: Seconds since the first send began.
+        verb_class: How safe it is to send again.
+        status_code: The HTTP status of the answer; None when no answer came.
+        retry_after_s: Seconds that the answer asked to wait; None when it asked nothing.
+        sent: Whether the request may have reached the service. False only where no connection was made.
+    """
+
+    attempt: int
+    elapsed_s: float
+    verb_class: VerbClass
+    status_code: int | None = None
+    retry_after_s: float | None = None
+    sent: bool = True
+
+
+class RetryPolicy(Protocol):
+    """Decides, for one request, whether to send again and after how long.
+
+    It is asked after each send that failed. It must be pure and safe to share between threads.
+    """
+
+    def wait_s(self, failed: Try) -> float | None:
+        """Give the seconds to wait before the next send, or None to give up."""
+        ...
+
+
+class CredentialPolicy(Protocol):
+    """Decides how to sign in. It is asked once for each workspace, when the first request is made."""
+
+    def credential(self, transport: HttpTransport[HttpRequest, HttpResponse] | None = None) -> TokenCredential:
+        """Give the credential to use, with a token proved to be obtainable.
+
+        Args:
+            transport: What sends the requests for tokens. The credential never closes it, and never sends a
+                request twice: repeating is the transport's own decision. None: the credential's own connection.
+
+        Raises:
+            AuthenticationFailed: No way of signing in worked; the error says why for each.
+        """
+        ...
+
+
+class Clock(Protocol):
+    """Where waits take their time from; a test's clock need not sleep."""
+
+    def monotonic(self) -> float:
+        """Seconds on a clock that never goes back."""
+        ...
+
+    def sleep(self, seconds: float) -> None:
+        """Let so many seconds pass."""
+        ...
+
+
+Listener: TypeAlias = "Callable[[Event], None]"
+"""Hears what happens, as it happens. It is called on the thread that works, so it should be quick; an error in
+it ends the work."""

@@ -1,0 +1,277 @@
+"""Models in the workspace: tuned, registered, with the line that leads back to their job and data."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from phi_finetune._handles import WithoutHandle, handle
+from phi_finetune.compute import MADE_BY
+from phi_finetune.errors import InvalidParameter, NameTaken, NotFound, UnexpectedAnswer
+from phi_finetune.events import AdoptedExisting, Created
+
+if TYPE_CHECKING:
+    from phi_finetune._azure.client import Client
+    from phi_finetune.endpoints import AuthMode, Endpoint, Probe
+    from phi_finetune.jobs import FinetuneJob
+
+__all__ = ["RegisteredModel"]
+
+JOB = "phi-finetune.job"
+MODEL = "phi-finetune.model"
+DATA = "phi-finetune.data"
+DATA_DIGEST = "phi-finetune.data-digest"
+
+
+@attrs.frozen(slots=False)
+class RegisteredModel(WithoutHandle):
+    """A version of a model in the workspace.
+
+    Attributes:
+        name: Its name.
+        version: Its version.
+        uri: Where its files are.
+        type: Azure's word for its type, such as ``"mlflow_model"``.
+        description: A text for people.
+        tags: Its tags.
+        job: The job that made it; None where it does not say.
+        base_model: The asset id of the model it was tuned from; None where it does not say.
+        data_digest: The digest of the conversations it was tuned on; None where it does not say.
+    """
+
+    name: str
+    version: str
+    uri: str
+    type: str = "mlflow_model"
+    description: str | None = None
+    tags: Mapping[str, str] = attrs.field(factory=dict, converter=dict, hash=False)
+    _client: Client | None = handle()
+
+    @property
+    def job(self) -> str | None:
+        """The job that made it; None where it does not say."""
+        return self.tags.get(JOB)
+
+    @property
+    def base_model(self) -> str | None:
+        """The asset id of the model it was tuned from; None where it does not say."""
+        return self.tags.get(MODEL)
+
+    @property
+    def data_digest(self) -> str | None:
+        """The digest of the conversations it was tuned on; None where it does not say."""
+        return self.tags.get(DATA_DIGEST)
+
+    @property
+    def resource(self) -> str:
+        """How errors and events name it."""
+        return f"model {self.name}:{self.version}"
+
+    @property
+    def id(self) -> str:
+        """Its ARM id."""
+        return f"{self._handle().path}/models/{self.name}/versions/{self.version}"
+
+    def deploy(
+        self,
+        name: str | None = None,
+        *,
+        instance_type: str,
+        instance_count: int = 1,
+        deployment: str = "default",
+        auth: AuthMode = "key",
+        description: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        request_timeout: timedelta = timedelta(seconds=90),
+        max_concurrent_requests: int = 1,
+        liveness: Probe | None = None,
+        readiness: Probe | None = None,
+        timeout: timedelta = timedelta(hours=2),
+    ) -> Endpoint:
+        """Put the model behind an endpoint, and give all traffic to it once it is healthy.
+
+        The machines cost money from now until the endpoint is deleted, also when nobody asks it anything. As a
+        context manager the endpoint deletes itself: ``with model.deploy(...) as endpoint:``. If the deployment
+        fails, the endpoint that this call created is deleted before the error is raised.
+
+        Args:
+            name: The endpoint's name, unique in the region; None is made from the model and the workspace.
+            instance_type: The size of its machines.
+            instance_count: How many machines.
+            deployment: The deployment's name.
+            auth: How callers sign in: with a key, or with an Entra token.
+            description: A text for people.
+            tags: Further tags.
+            request_timeout: How long an answer may take; Azure allows up to 180 s (Azure's page on managing
+                quotas, 2026-01).
+            max_concurrent_requests: Requests that each machine works on at a time. Twice that many in all may be in
+                hand before the endpoint answers 429.
+            liveness: When the container counts as alive; None waits 600 s before the first look.
+            readiness: When it may take requests; None waits 600 s before the first look.
+            timeout: How long to wait for each of endpoint, deployment and traffic.
+
+        Raises:
+            SizeNotAllowed: The base model does not permit the size for inference.
+            NameTaken: The endpoint's name belongs to somebody else.
+            QuotaExceeded: The subscription has too few cores.
+            DeploymentFailed: It did not become healthy; with the container's log.
+        """
+        from phi_finetune._deploying import DeploymentSpec, deploy
+        from phi_finetune.endpoints import Probe
+
+        spec = DeploymentSpec(
+            model=self.id,
+            name=deployment,
+            instance_type=instance_type,
+            instance_count=instance_count,
+            request_timeout=request_timeout,
+            max_concurrent_requests=max_concurrent_requests,
+            liveness=liveness or Probe(),
+            readiness=readiness or Probe(),
+            tags={**(tags or {}), **self._lineage()},
+        )
+        return deploy(
+            self._handle(), self, spec, endpoint=name, auth=auth, description=description, timeout=timeout
+        )
+
+    def download(self, folder: str | os.PathLike[str]) -> Path:
+        """Copy the model's files into ``folder/<name>-<version>``; nothing half-written is left under that name.
+
+        Args:
+            folder: Where to; made if it is not there.
+
+        Returns:
+            The folder with the files.
+
+        Raises:
+            NotFound: The model has no files.
+            InvalidParameter: The target is there already.
+        """
+        return _download(self._handle(), self, Path(folder))
+
+    def _handle(self) -> Client:
+        from phi_finetune._azure.client import attached
+
+        return attached(self._client, "model")
+
+    def _lineage(self) -> dict[str, str]:
+        return {key: value for key, value in self.tags.items() if key in (JOB, MODEL, DATA, DATA_DIGEST)}
+
+
+def register(
+    client: Client, job: FinetuneJob, name: str, description: str | None, tags: Mapping[str, str]
+) -> RegisteredModel:
+    """Register a completed job's model under a version made from the job's name."""
+    from phi_finetune._azure.jobs import OUTPUT
+    from phi_finetune._azure.models import find_model, put_model
+
+    name = name.replace("/", "-")
+    version = job.model_version()
+    found = find_model(client, name, version)
+    if found is not None:
+        return _adopt(from_arm(found, name, client), job, client)
+    if job.outputs and OUTPUT not in job.outputs:
+        raise NotFound(
+            f"The job has no output {OUTPUT}",
+            resource=job.resource,
+            why=f"its outputs are {', '.join(job.outputs)}",
+            next_call="register the one that holds the model with azure-ai-ml",
+        )
+    body = put_model(
+        client,
+        name=name,
+        version=version,
+        uri=f"azureml://jobs/{job.name}/outputs/{OUTPUT}",
+        description=description or _describe(job),
+        tags={**tags, **MADE_BY, **_lineage(job)},
+    )
+    model = from_arm(body, name, client)
+    client.notify(Created(resource=model.resource))
+    return model
+
+
+def from_arm(body: Mapping[str, Any], name: str, client: Client) -> RegisteredModel:
+    """A model from ARM's description of one version."""
+    properties: Mapping[str, Any] = body.get("properties") or {}
+    version = str(body.get("id") or "").rpartition("/versions/")[2] or str(body.get("name"))
+    return RegisteredModel(
+        name=name,
+        version=version,
+        uri=str(properties.get("modelUri") or ""),
+        type=str(properties.get("modelType") or "custom_model"),
+        description=properties.get("description"),
+        tags={str(key): str(value) for key, value in (properties.get("tags") or {}).items()},
+        client=client,
+    )
+
+
+def _adopt(model: RegisteredModel, job: FinetuneJob, client: Client) -> RegisteredModel:
+    if model.job == job.name:
+        client.notify(AdoptedExisting(resource=model.resource))
+        return model
+    raise NameTaken(
+        "The model's version is there, and another job made it",
+        resource=model.resource,
+        why=f"it was made by {model.job or 'something that it does not name'}, not by {job.name}",
+        next_call="register under another name: job.register(name=...)",
+    )
+
+
+def _lineage(job: FinetuneJob) -> dict[str, str]:
+    told = {
+        JOB: job.name,
+        MODEL: job.base_model,
+        DATA: job.tags.get(DATA),
+        DATA_DIGEST: job.tags.get(DATA_DIGEST),
+    }
+    return {key: value for key, value in told.items() if value}
+
+
+def _describe(job: FinetuneJob) -> str:
+    base = (job.base_model or "a model").rpartition("/models/")[2].replace("/versions/", ":")
+    return f"{base}, fine-tuned on {job.tags.get(DATA, 'chat data')} by job {job.name}"
+
+
+def _download(client: Client, model: RegisteredModel, folder: Path) -> Path:
+    from phi_finetune._azure.storage import blob_path, list_blobs, read_blob
+
+    target = folder / f"{model.name}-{model.version}"
+    if target.exists():
+        raise InvalidParameter(
+            "The target is there already",
+            resource=model.resource,
+            name="folder",
+            value=str(target),
+            allowed="a folder without it",
+        )
+    prefix = blob_path(model.uri).rstrip("/") + "/"
+    names = list_blobs(client, prefix)
+    if not names:
+        raise NotFound("The model has no files", resource=model.resource, why=f"nothing is under {prefix}")
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=f".{model.name}-") as scratch:
+        whole = Path(scratch) / "model"
+        for name in names:
+            file = whole / _inside(name.removeprefix(prefix), model)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(read_blob(client, name))
+        os.replace(whole, target)
+    return target
+
+
+def _inside(name: str, model: RegisteredModel) -> PurePosixPath:
+    path = PurePosixPath(name)
+    if not path.is_absolute() and ".." not in path.parts and "\\" not in name and ":" not in name and path.parts:
+        return path
+    raise UnexpectedAnswer(
+        "A file of the model has a name that leads out of its folder",
+        resource=model.resource,
+        why="it was not downloaded, and neither was the rest",
+        next_call="look at the model's files in the studio; do not trust the model",
+    )

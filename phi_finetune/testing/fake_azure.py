@@ -1,0 +1,249 @@
+"""A whole subscription of Azure for the length of a ``with`` block."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from contextlib import ExitStack
+from datetime import datetime
+from pathlib import Path
+from types import MappingProxyType, TracebackType
+from typing import TYPE_CHECKING
+
+from phi_finetune.emulator.cloud import Cloud, Settings
+from phi_finetune.emulator.core.clock import Clock
+from phi_finetune.emulator.core.faults import Faults
+from phi_finetune.emulator.core.journal import Journal
+from phi_finetune.emulator.doors.inprocess import InProcessDoor
+from phi_finetune.emulator.runners.runner import Runner
+from phi_finetune.testing.credential import FakeCredential
+from phi_finetune.testing.streaming import STREAMING_AT_ONCE
+
+if TYPE_CHECKING:
+    from azure.ai.ml import MLClient
+
+    from phi_finetune.emulator.assets.state import ModelVersion
+    from phi_finetune.emulator.computes.state import Compute
+    from phi_finetune.emulator.jobs.state import Job
+    from phi_finetune.emulator.online_endpoints.state import Endpoint
+    from phi_finetune.protocols import Listener, RetryPolicy
+    from phi_finetune.workspace import Workspace
+
+__all__ = ["FakeAzure", "UnknownRoute", "UnmetFault"]
+
+
+class UnknownRoute(AssertionError):
+    """The code under test asked for something that the fake does not know; it was answered with 501."""
+
+
+class UnmetFault(AssertionError):
+    """A fault was queued, and the code under test never met it."""
+
+
+class FakeAzure:
+    """An Azure subscription with an Azure Machine Learning workspace, in memory.
+
+    Within the ``with`` block every request of this process to Azure's hosts comes here, or, if it carries nothing
+    of this fake's (or of another open one's), is refused; none leaves the machine. Other hosts are left alone.
+    Nothing in it sleeps: hours pass on :attr:`clock`.
+
+    The block ends with an error if a request had no route (:class:`UnknownRoute`) or a queued fault was never met
+    (:class:`UnmetFault`). If the block itself raised, that error goes on, and these become notes on it.
+
+    Args:
+        region: Where the workspace is.
+        resource_group: Its resource group.
+        workspace: Its name.
+        quota: Cores by machine family, over the defaults of the catalogue of sizes.
+        low_priority_quota: Cores of low priority, one pool for all families.
+        seed: Seed of every identifier. None draws one, so that two fakes never share a name, a key or a token.
+        start: When the fake's clock starts. None is now.
+        runner: What running a job means. None simulates it with a small statistical model of the training rows.
+
+    Attributes:
+        cloud: The emulated services themselves, for what has no attribute here.
+        credential: A credential that every client of Azure's takes.
+    """
+
+    def __init__(
+        self,
+        *,
+        region: str = "eastus",
+        resource_group: str = "phi-lab",
+        workspace: str = "phi-lab",
+        quota: Mapping[str, int] | None = None,
+        low_priority_quota: int = 300,
+        seed: int | None = None,
+        start: datetime | None = None,
+        runner: Runner | None = None,
+    ) -> None:
+        settings = Settings(
+            region=region,
+            resource_group=resource_group,
+            workspace=workspace,
+            quota=dict(quota or {}),
+            low_priority_quota=low_priority_quota,
+            seed=seed,
+            start=start,
+        )
+        self.cloud = Cloud(settings, runner)
+        self.credential = FakeCredential(self.cloud)
+        self._doors = ExitStack()
+        self._entered = False
+        self._open = False
+
+    def __enter__(self) -> FakeAzure:
+        if self._entered:
+            raise RuntimeError("This FakeAzure was entered before; make a new one for each with block.")
+        self._entered = self._open = True
+        self._doors.enter_context(STREAMING_AT_ONCE)
+        self._doors.enter_context(InProcessDoor(self.cloud))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._open = False
+        self._doors.close()
+        complaints = self._complaints()
+        if error is not None:
+            for complaint in complaints:
+                error.add_note(f"FakeAzure: {complaint}")
+        elif complaints:
+            first, *more = complaints
+            for complaint in more:
+                first.add_note(f"FakeAzure: {complaint}")
+            raise first
+
+    @property
+    def subscription_id(self) -> str:
+        """The subscription's id."""
+        return self.cloud.subscription_id
+
+    @property
+    def resource_group(self) -> str:
+        """The name of the workspace's resource group."""
+        return self.cloud.settings.resource_group
+
+    @property
+    def workspace_name(self) -> str:
+        """The workspace's name."""
+        return self.cloud.workspace.name
+
+    @property
+    def region(self) -> str:
+        """Where the workspace is."""
+        return self.cloud.settings.region
+
+    @property
+    def tenant_id(self) -> str:
+        """The tenant that tokens are of."""
+        return self.cloud.tenant_id
+
+    @property
+    def client_id(self) -> str:
+        """The id of a service principal, for ``azure.identity.ClientSecretCredential``."""
+        return self.cloud.identity.client_id
+
+    @property
+    def client_secret(self) -> str:
+        """The service principal's secret."""
+        return self.cloud.identity.client_secret
+
+    @property
+    def clock(self) -> Clock:
+        """The fake's time: ``clock.now()``, ``clock.advance(timedelta(hours=2))``."""
+        return self.cloud.clock
+
+    @property
+    def journal(self) -> Journal:
+        """Every request so far, in order: method, URL, status, when."""
+        return self.cloud.journal
+
+    @property
+    def faults(self) -> Faults:
+        """What is to go wrong: ``faults.next(DeploymentFails())``."""
+        return self.cloud.faults
+
+    @property
+    def endpoints(self) -> Mapping[str, Endpoint]:
+        """The online endpoints that exist, by name."""
+        return MappingProxyType({endpoint.name: endpoint for endpoint in self.cloud.endpoints.all()})
+
+    @property
+    def computes(self) -> Mapping[str, Compute]:
+        """The clusters that exist, by name."""
+        return MappingProxyType({compute.name: compute for compute in self.cloud.computes.all()})
+
+    @property
+    def jobs(self) -> Mapping[str, Job]:
+        """The jobs, by name; steps of a pipeline are in ``children`` of theirs."""
+        return MappingProxyType({job.name: job for job in self.cloud.jobs.all()})
+
+    @property
+    def models(self) -> Mapping[str, tuple[ModelVersion, ...]]:
+        """The models registered in the workspace: the versions of each name, oldest first."""
+        return MappingProxyType(self.cloud.assets.models())
+
+    def reserve_endpoint_name(self, name: str) -> None:
+        """Let an endpoint's name belong to somebody else in the region; names are unique in a region (pain.md O1)."""
+        self.cloud.endpoints.reserve(name)
+
+    def workspace(self, *, on_event: Listener | None = None, retries: RetryPolicy | None = None) -> Workspace:
+        """A connected :class:`phi_finetune.Workspace`, whose waits take their time from :attr:`clock`.
+
+        Args:
+            on_event: Hears of events.
+            retries: Decides about sending again; None is the library's standard.
+        """
+        self._require_open()
+        from phi_finetune.workspace import Workspace
+
+        return Workspace.connect(
+            subscription_id=self.subscription_id,
+            resource_group=self.resource_group,
+            workspace_name=self.workspace_name,
+            credential=self.credential,
+            clock=self.clock,
+            on_event=on_event,
+            retries=retries,
+        )
+
+    def ml_client(self, registry_name: str | None = None) -> MLClient:
+        """A real ``azure.ai.ml.MLClient`` for the workspace, or for a registry such as ``"azureml"``."""
+        self._require_open()
+        from azure.ai.ml import MLClient
+
+        if registry_name is not None:
+            return MLClient(self.credential, registry_name=registry_name, enable_telemetry=False)
+        return MLClient(
+            self.credential,
+            self.subscription_id,
+            self.resource_group,
+            self.workspace_name,
+            enable_telemetry=False,
+        )
+
+    def config_json(self, folder: Path | str) -> Path:
+        """Write the ``config.json`` that leads a client to the workspace; its path is returned."""
+        path = Path(folder) / "config.json"
+        content = {
+            "subscription_id": self.subscription_id,
+            "resource_group": self.resource_group,
+            "workspace_name": self.workspace_name,
+        }
+        path.write_text(json.dumps(content, indent=2), encoding="utf-8")
+        return path
+
+    def _require_open(self) -> None:
+        if not self._open:
+            raise RuntimeError("This FakeAzure is not open: its clients would ask the real Azure. Use it in its with block.")
+
+    def _complaints(self) -> list[AssertionError]:
+        complaints: list[AssertionError] = []
+        if self.cloud.unrouted:
+            complaints.append(UnknownRoute(f"no route for {'; '.join(self.cloud.unrouted)}"))
+        if self.faults.unmet:
+            unmet = "; ".join(repr(fault) for fault in self.faults.unmet)
+            complaints.append(UnmetFault(f"queued and never met: {unmet}"))
+        return complaints

@@ -1,0 +1,14 @@
+"""What can go wrong in a :class:`~phi_finetune.testing.FakeAzure`, to be queued with ``azure.faults.next(...)``."""
+
+from __future__ import annotations
+
+from phi_finetune.emulator.core.faults import (
+    Answer,
+    DeploymentFails,
+    Fault,
+    Faults,
+    JobFails,
+    ProvisioningFails,
+)
+
+__all__ = ["Answer", "DeploymentFails", "Fault", "Faults", "JobFails", "ProvisioningFails"]

@@ -1,0 +1,431 @@
+"""The connection to a workspace: everything begins here."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import attrs
+
+from phi_finetune._handles import WithoutHandle, handle
+from phi_finetune.compute import GpuCompute, GpuSku
+from phi_finetune.endpoints import Endpoint
+from phi_finetune.errors import ConfigurationError, NotFound
+from phi_finetune.jobs import FinetuneJob
+from phi_finetune.models import FoundationModel
+from phi_finetune.registered_models import RegisteredModel
+
+if TYPE_CHECKING:
+    from azure.ai.ml import MLClient
+    from azure.core.credentials import TokenCredential
+    from mlflow import MlflowClient
+
+    from phi_finetune._azure.client import Client
+    from phi_finetune.protocols import Clock, CredentialPolicy, Listener, RetryPolicy
+
+__all__ = ["Workspace"]
+
+T = TypeVar("T", bound=WithoutHandle)
+
+_SETTINGS: Mapping[str, tuple[str, ...]] = {
+    "subscription_id": ("AZURE_SUBSCRIPTION_ID", "AZUREML_ARM_SUBSCRIPTION"),
+    "resource_group": ("AZURE_RESOURCE_GROUP", "AZUREML_ARM_RESOURCEGROUP"),
+    "workspace_name": ("AZUREML_WORKSPACE_NAME", "AZUREML_ARM_WORKSPACE_NAME"),
+}
+"""The environment variables of each setting, the first that is set wins; the second ones are those that Azure ML
+sets inside a job."""
+
+_GUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+
+
+@attrs.frozen(slots=False)
+class Workspace(WithoutHandle):
+    """An Azure Machine Learning workspace. Made by :meth:`connect` or :meth:`from_clients`, neither of which asks
+    Azure anything; the first verb that needs Azure signs in.
+
+    Safe to share between threads. Pickling it, or anything it gave, leaves credential and connection behind;
+    :meth:`attach` gives such an object a connection again.
+
+    Attributes:
+        subscription_id: Its subscription.
+        resource_group: Its resource group.
+        name: Its name.
+    """
+
+    subscription_id: str
+    resource_group: str
+    name: str
+    _client: Client | None = handle()
+
+    @classmethod
+    def connect(
+        cls,
+        *,
+        subscription_id: str | None = None,
+        resource_group: str | None = None,
+        workspace_name: str | None = None,
+        config: str | os.PathLike[str] | None = None,
+        credential: CredentialPolicy | TokenCredential | None = None,
+        retries: RetryPolicy | None = None,
+        on_event: Listener | None = None,
+        clock: Clock | None = None,
+    ) -> Workspace:
+        """Connect to a workspace.
+
+        Each of the three names is taken from the argument, else from the environment (``AZURE_SUBSCRIPTION_ID``,
+        ``AZURE_RESOURCE_GROUP``, ``AZUREML_WORKSPACE_NAME``, or those that Azure ML sets inside a job), else from a
+        ``config.json`` as the studio gives it.
+
+        Args:
+            subscription_id: The subscription.
+            resource_group: The resource group.
+            workspace_name: The workspace.
+            config: The ``config.json``; None looks for ``.azureml/config.json``, then ``config.json``, in the current
+                folder and then in each folder above it.
+            credential: How to sign in: a policy of :mod:`phi_finetune.credentials`, or any credential of
+                azure-identity; None tries what Azure's own chain tries, then a browser where one can open.
+            retries: When to send a request again; None is
+                :class:`~phi_finetune.retries.StandardRetries`.
+            on_event: Hears everything that happens.
+            clock: Where waits take their time from; None is the machine's.
+
+        Raises:
+            ConfigurationError: A name is missing, or is a placeholder. No request was sent.
+        """
+        given = {
+            "subscription_id": subscription_id,
+            "resource_group": resource_group,
+            "workspace_name": workspace_name,
+        }
+        found = _settings(given, None if config is None else Path(config))
+        return _connected(
+            found["subscription_id"],
+            found["resource_group"],
+            found["workspace_name"],
+            credential=credential,
+            retries=retries,
+            on_event=on_event,
+            clock=clock,
+        )
+
+    @classmethod
+    def from_clients(
+        cls,
+        workspace_client: MLClient,
+        *,
+        retries: RetryPolicy | None = None,
+        on_event: Listener | None = None,
+        clock: Clock | None = None,
+    ) -> Workspace:
+        """Connect to the workspace of an azure-ai-ml client, with its credential.
+
+        The client's names and credential are taken; requests go through this library's own transport.
+
+        Args:
+            workspace_client: The client.
+            retries: When to send a request again; None is
+                :class:`~phi_finetune.retries.StandardRetries`.
+            on_event: Hears everything that happens.
+            clock: Where waits take their time from; None is the machine's.
+
+        Raises:
+            ConfigurationError: It is no client of azure-ai-ml, but a mock, or it belongs to a registry.
+        """
+        from phi_finetune._azure.given_clients import workspace_of
+
+        subscription_id, resource_group, name, credential = workspace_of(workspace_client)
+        return _connected(
+            subscription_id,
+            resource_group,
+            name,
+            credential=credential,
+            retries=retries,
+            on_event=on_event,
+            clock=clock,
+        )
+
+    @property
+    def id(self) -> str:
+        """Its ARM id."""
+        return self._handle().path
+
+    def foundation_model(
+        self, name: str, *, version: str | None = None, registry: str = "azureml"
+    ) -> FoundationModel:
+        """Look a model up in a registry.
+
+        Args:
+            name: Its name, or its whole asset id (``azureml://registries/azureml/models/Phi-4/versions/8``).
+            version: Its version; None is the latest that is not archived.
+            registry: The registry.
+
+        Raises:
+            NotFound: There is no such model or version; the error says what comes near.
+            ModelRetired: All its versions are archived; the error names its successor.
+        """
+        return find_foundation_model(self._handle(), name, version=version, registry=registry)
+
+    def foundation_models(self, *, registry: str = "azureml") -> Iterator[FoundationModel]:
+        """The registry's models that can be fine-tuned for chat, one request or two each.
+
+        Args:
+            registry: The registry.
+        """
+        from phi_finetune._azure.registry import list_models
+        from phi_finetune.errors import InvalidParameter, ModelRetired
+
+        client = self._handle()
+        for name in list_models(client, registry):
+            model = find_foundation_model(client, name, version=None, registry=registry)
+            try:
+                model.check_finetunable()
+            except (ModelRetired, InvalidParameter):
+                continue
+            yield model
+
+    def gpu_compute(
+        self,
+        name: str,
+        *,
+        size: str | None = None,
+        min_nodes: int = 0,
+        max_nodes: int = 1,
+        low_priority: bool = False,
+        idle_time: timedelta = timedelta(minutes=2),
+    ) -> GpuCompute:
+        """Describe a cluster; ``ensure()`` then gets or creates it.
+
+        Args:
+            name: Its name.
+            size: The size of its machines; None for a cluster that is there.
+            min_nodes: The machines that it keeps even when idle; each costs money all the time.
+            max_nodes: The most machines that it grows to.
+            low_priority: Machines that cost less and may be taken away while in use.
+            idle_time: How long a machine stays after its last job.
+
+        Raises:
+            InvalidParameter: The numbers do not fit.
+        """
+        return GpuCompute(
+            name, size, min_nodes, max_nodes, low_priority, idle_time, client=self._handle()
+        )
+
+    def gpu_skus(self) -> tuple[GpuSku, ...]:
+        """The machine sizes with a GPU that the workspace's region offers."""
+        from phi_finetune.compute import list_skus
+
+        return list_skus(self._handle())
+
+    def job(self, name: str) -> FinetuneJob:
+        """Look a job up.
+
+        Raises:
+            NotFound: There is none of this name.
+        """
+        from phi_finetune._azure.jobs import get_job
+        from phi_finetune.jobs import from_arm
+
+        client = self._handle()
+        return from_arm(get_job(client, name), client)
+
+    def jobs(self) -> tuple[FinetuneJob, ...]:
+        """The workspace's pipeline jobs that are not archived."""
+        from phi_finetune._azure.jobs import list_jobs
+        from phi_finetune.jobs import from_arm
+
+        client = self._handle()
+        bodies = [body for body in list_jobs(client) if (body.get("properties") or {}).get("jobType") == "Pipeline"]
+        return tuple(from_arm(body, client) for body in bodies)
+
+    def model(self, name: str, *, version: str | None = None) -> RegisteredModel:
+        """Look up a model of the workspace.
+
+        Args:
+            name: Its name.
+            version: Its version; None is the one registered last.
+
+        Raises:
+            NotFound: There is none.
+        """
+        from phi_finetune._azure.models import find_model, latest_version
+        from phi_finetune.registered_models import from_arm
+
+        client = self._handle()
+        body = latest_version(client, name) if version is None else find_model(client, name, version)
+        if body is not None:
+            return from_arm(body, name, client)
+        raise NotFound(
+            "The model is not registered",
+            resource=f"model {name}:{version or 'latest'}",
+            next_call="ws.models() lists what there is; job.register() registers one",
+            status_code=404,
+        )
+
+    def models(self) -> tuple[RegisteredModel, ...]:
+        """The version registered last of each of the workspace's models."""
+        from phi_finetune._azure.models import latest_version, list_models
+        from phi_finetune.registered_models import from_arm
+
+        client = self._handle()
+        bodies = ((name, latest_version(client, name)) for name in list_models(client))
+        return tuple(from_arm(body, name, client) for name, body in bodies if body is not None)
+
+    def endpoint(self, name: str) -> Endpoint:
+        """Look an endpoint up.
+
+        Raises:
+            NotFound: There is none of this name.
+        """
+        from phi_finetune._azure.endpoints import get_endpoint
+        from phi_finetune.endpoints import from_arm
+
+        client = self._handle()
+        return from_arm(get_endpoint(client, name), client)
+
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        """The workspace's endpoints; each of them costs money while it has a deployment."""
+        from phi_finetune._azure.endpoints import list_endpoints
+        from phi_finetune.endpoints import from_arm
+
+        client = self._handle()
+        return tuple(from_arm(body, client) for body in list_endpoints(client))
+
+    def attach(self, thing: T) -> T:
+        """Give an object that was pickled, or came from another process, this workspace's connection."""
+        return thing.attached_to(self._handle())
+
+    def mlflow_client(self) -> MlflowClient:
+        """A real MLflow client of the workspace's tracking service, with this workspace's credential.
+
+        No global tracking URI is set. It needs azureml-mlflow, which knows Azure's addresses.
+
+        Raises:
+            MissingDependency: azureml-mlflow is not installed.
+        """
+        from phi_finetune._azure.mlflow import mlflow_client
+
+        return mlflow_client(self._handle())
+
+    def _handle(self) -> Client:
+        from phi_finetune._azure.client import attached
+
+        return attached(self._client, "workspace")
+
+
+def find_foundation_model(
+    client: Client, name: str, *, version: str | None, registry: str
+) -> FoundationModel:
+    """Look a model up; see :meth:`Workspace.foundation_model`."""
+    from phi_finetune._azure.registry import find_model
+    from phi_finetune.models import from_registry
+
+    found = re.fullmatch(r"azureml://registries/([^/]+)/models/([^/]+)(?:/versions/([^/]+))?", name)
+    if found is not None:
+        registry, name = found[1], found[2]
+        version = found[3] or version
+    key = f"foundation model {registry} {name} {version}"
+    body: Mapping[str, Any] = client.remember(key, lambda: find_model(client, registry, name, version))
+    return from_registry(body, registry, client, pinned=version is not None)
+
+
+class _MachineClock:
+    """The machine's own clock."""
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+
+def _connected(
+    subscription_id: str,
+    resource_group: str,
+    name: str,
+    *,
+    credential: CredentialPolicy | TokenCredential | None,
+    retries: RetryPolicy | None,
+    on_event: Listener | None,
+    clock: Clock | None,
+) -> Workspace:
+    from phi_finetune._azure.client import Client
+    from phi_finetune.credentials import policy_for
+    from phi_finetune.retries import StandardRetries
+
+    client = Client(
+        subscription_id=subscription_id,
+        resource_group=resource_group,
+        workspace_name=name,
+        credentials=policy_for(credential),
+        retries=retries or StandardRetries(),
+        clock=clock or _MachineClock(),
+        notify=on_event or (lambda event: None),
+    )
+    return Workspace(subscription_id, resource_group, name, client=client)
+
+
+def _settings(given: Mapping[str, str | None], config: Path | None) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name, variables in _SETTINGS.items():
+        value = given[name] or next((os.environ[key] for key in variables if os.environ.get(key)), None)
+        if value:
+            found[name] = value
+    if len(found) < len(_SETTINGS):
+        file = _find_config() if config is None else config
+        if file is not None:
+            found = {**_read_config(file), **found}
+    missing = [name for name in _SETTINGS if name not in found]
+    if missing:
+        raise ConfigurationError(
+            f"It is not known which workspace to connect to: {', '.join(missing)} missing",
+            why="neither an argument, nor the environment, nor a config.json gives it",
+            next_call="Workspace.connect(subscription_id=..., resource_group=..., workspace_name=...), or download "
+            "config.json from the studio",
+        )
+    for name, value in found.items():
+        _check_setting(name, value)
+    return found
+
+
+def _find_config() -> Path | None:
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        for file in (folder / ".azureml" / "config.json", folder / "config.json"):
+            if file.is_file():
+                return file
+    return None
+
+
+def _read_config(file: Path) -> dict[str, str]:
+    try:
+        value = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not JSON"
+        raise ConfigurationError(
+            "The config.json cannot be read",
+            resource=f"file {file}",
+            why=why,
+            next_call="download it again from the studio, or give connect() the three names",
+        ) from None
+    if not isinstance(value, dict):
+        raise ConfigurationError("The config.json holds no object", resource=f"file {file}")
+    return {name: str(value[name]) for name in _SETTINGS if value.get(name)}
+
+
+def _check_setting(name: str, value: str) -> None:
+    if value.startswith("<") or not value.strip():
+        raise ConfigurationError(
+            f"{name} is a placeholder: {value!r}", next_call=f"put the real {name} in its place"
+        )
+    if name == "subscription_id" and not _GUID.fullmatch(value):
+        raise ConfigurationError(
+            f"{value!r} is no subscription id",
+            why="a subscription id has the form 00000000-0000-0000-0000-000000000000",
+            next_call="az account show --query id",
+        )
