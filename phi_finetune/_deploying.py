@@ -200,8 +200,6 @@ def _endpoint(
 
 
 def _created(client: Client, name: str, answer: Answer, timeout: timedelta) -> Endpoint:
-    from phi_finetune._azure.endpoints import get_endpoint
-
     resource = f"endpoint {name}"
     next_call = f'ws.endpoint("{name}").delete()'
     try:
@@ -213,7 +211,7 @@ def _created(client: Client, name: str, answer: Answer, timeout: timedelta) -> E
         _delete_after(error, client, name, timeout)
         raise error from None
     client.notify(Created(resource=resource))
-    return from_arm(get_endpoint(client, name), client, created_here=True)
+    return from_arm(answer.json(), client, created_here=True)
 
 
 def _adopt(client: Client, found: dict[str, Any], serves: str, model: RegisteredModel) -> Endpoint:

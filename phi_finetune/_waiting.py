@@ -48,6 +48,8 @@ class Patience:
         clock: Time, and its passing.
         notify: Hears of each look that was in vain.
         next_call: What the caller may do once the time is up; also noted on a Ctrl-C.
+        first_s: Seconds between the first two looks; each pause is half as long again as the one before.
+        longest_s: The longest pause, in seconds.
     """
 
     resource: str
@@ -55,6 +57,8 @@ class Patience:
     clock: Clock
     notify: Listener
     next_call: str
+    first_s: float = FIRST_INTERVAL_S
+    longest_s: float = LONGEST_INTERVAL_S
 
     def check(self, status: str, elapsed_s: float) -> float:
         """The seconds that are left.
@@ -93,11 +97,11 @@ def wait_for(look: Callable[[], Look[T]], patience: Patience) -> T:
 def watch(look: Callable[[], Look[T]], patience: Patience) -> Iterator[Look[T]]:
     """Give what each look sees, the one with a value last.
 
-    The pause between looks begins at 2 s and grows by half up to 30 s, unless the service says otherwise.
+    Where the service says how long to wait before the next look, that holds.
     """
     clock = patience.clock
     started = clock.monotonic()
-    interval_s, failures, status = FIRST_INTERVAL_S, 0, "not looked at yet"
+    interval_s, failures, status = patience.first_s, 0, "not looked at yet"
     try:
         while True:
             seen, failures = _look(look, failures)
@@ -111,7 +115,7 @@ def watch(look: Callable[[], Look[T]], patience: Patience) -> Iterator[Look[T]]:
             patience.notify(Waiting(resource=patience.resource, status=status, elapsed_s=elapsed_s))
             hint_s = None if seen is None else seen.hint_s
             clock.sleep(min(left_s, interval_s if hint_s is None else hint_s))
-            interval_s = min(interval_s * GROWTH, LONGEST_INTERVAL_S)
+            interval_s = min(interval_s * GROWTH, patience.longest_s)
     except KeyboardInterrupt as interrupt:
         interrupt.add_note(f"{patience.resource} goes on ({status}). Next: {patience.next_call}")
         raise

@@ -46,6 +46,8 @@ SPENT: Final = frozenset({"Failed", "Canceled", "NotResponding"})
 """States of a job that ended, and made nothing."""
 ENDED: Final = SPENT | {"Completed", "Paused"}
 
+FIRST_LOOK_S, LONGEST_PAUSE_S = 10.0, 60.0
+"""A fine-tune takes an hour; nothing is gained by looking more often."""
 LOG_TAIL_LINES = 20
 
 
@@ -333,6 +335,8 @@ class FinetuneJob(WithoutHandle):
             client.clock,
             client.notify,
             next_call=f'ws.job("{self.name}").wait() goes on, ws.job("{self.name}").cancel() ends it',
+            first_s=FIRST_LOOK_S,
+            longest_s=LONGEST_PAUSE_S,
         )
 
 

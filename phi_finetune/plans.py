@@ -5,18 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 import attrs
 
 from phi_finetune.compute import GpuCompute, GpuSku, check_gpu_size
 from phi_finetune.errors import InvalidParameter
 from phi_finetune.finetune import FILES, file_digest, is_address
-from phi_finetune.parameters import FinetuneParameters, parse_inputs
+from phi_finetune.parameters import FinetuneParameters, ParameterValues, parse_inputs
 
 if TYPE_CHECKING:
-    from azure.ai.ml.entities import PipelineComponent
-
     from phi_finetune._azure.client import Client
     from phi_finetune.chat_dataset import SplitName
     from phi_finetune.finetune import Finetune
@@ -140,11 +138,12 @@ def resolve(finetune: Finetune, client: Client) -> FinetunePlan:
     component = find_component(client, COMPONENT_REGISTRY, COMPONENT, None)
     files = _files(finetune)
     addresses = {name: file.address for name, file in files.items()}
+    uploaded = {name: address for name, address in addresses.items() if name in finetune.parameters}
     parameters = FinetuneParameters.resolve(
-        user={**finetune.parameters, **addresses},  # type: ignore[typeddict-item]
+        user=cast(ParameterValues, {**finetune.parameters, **uploaded}),
         derived={**_derived(finetune, sku), **addresses},
         model_defaults=finetune.model.defaults,
-        component_inputs=parse_inputs({"inputs": _declared(component)}),
+        component_inputs=parse_inputs(component["properties"]["componentSpec"]),
     )
     gpus, nodes = _count(parameters, "number_of_gpu_to_use_finetuning"), _count(parameters, "num_nodes_finetune")
     _check_fits(computes.finetune, sku, gpus, nodes)
@@ -153,7 +152,7 @@ def resolve(finetune: Finetune, client: Client) -> FinetunePlan:
         display_name=finetune.settings.display_name or _display_name(finetune, parameters, gpus, nodes),
         experiment=finetune.settings.experiment or f"chat_completion_{finetune.model.name}",
         model_id=finetune.model.id,
-        component_version=str(component.version),
+        component_version=str(component["properties"]["componentSpec"].get("version") or component["name"]),
         parameters=parameters,
         compute=computes.finetune.name,
         sku=sku,
@@ -201,14 +200,6 @@ def _files(finetune: Finetune) -> dict[str, PlannedFile]:
                 Path(value).name, sha256, size_bytes, lambda path=Path(value): [path.read_bytes()]
             )
     return files
-
-
-def _declared(component: PipelineComponent) -> dict[str, dict[str, Any]]:
-    inputs: Mapping[str, Any] = component.inputs
-    return {
-        name: {key: getattr(spec, key, None) for key in ("type", "optional", "default", "min", "max", "enum")}
-        for name, spec in inputs.items()
-    }
 
 
 def _check_fits(compute: GpuCompute, sku: GpuSku, gpus: int, nodes: int) -> None:

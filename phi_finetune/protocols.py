@@ -12,6 +12,8 @@ import attrs
 
 if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential
+    from azure.core.pipeline.transport import HttpRequest as LegacyRequest
+    from azure.core.pipeline.transport import HttpResponse as LegacyResponse
     from azure.core.pipeline.transport import HttpTransport
     from azure.core.rest import HttpRequest, HttpResponse
 
@@ -22,6 +24,7 @@ __all__ = [
     "CredentialPolicy",
     "Listener",
     "RetryPolicy",
+    "TokenTransport",
     "Try",
     "VerbClass",
 ]
@@ -63,15 +66,19 @@ class RetryPolicy(Protocol):
         ...
 
 
+TokenTransport: TypeAlias = "HttpTransport[HttpRequest | LegacyRequest, HttpResponse | LegacyResponse]"
+"""What sends a credential's requests for tokens: azure-core's interface of a transport."""
+
+
 class CredentialPolicy(Protocol):
     """Decides how to sign in. It is asked once for each workspace, when the first request is made."""
 
-    def credential(self, transport: HttpTransport[HttpRequest, HttpResponse] | None = None) -> TokenCredential:
+    def credential(self, transport: TokenTransport | None = None) -> TokenCredential:
         """Give the credential to use, with a token proved to be obtainable.
 
         Args:
-            transport: What sends the requests for tokens. The credential never closes it, and never sends a
-                request twice: repeating is the transport's own decision. None: the credential's own connection.
+            transport: What sends the requests for tokens. The credential does not close it, and sends each
+                request once: repeating is up to the transport. None: the credential's own connection.
 
         Raises:
             AuthenticationFailed: No way of signing in worked; the error says why for each.

@@ -1,7 +1,7 @@
 """How often a request is sent again, and how long to wait before it: the retry policies.
 
-A policy only decides; the transport sends and waits. Which failures may be sent again at all does not depend on
-the policy (:func:`may_send_again`), so no policy can make an action happen twice:
+A policy only decides; the transport sends and waits. Which failures are sent again at all is the same for
+every policy of this module (:func:`may_send_again`):
 
 ========================= ===================================== ==================================
 failure                   read, named write                     action (POST)
@@ -16,6 +16,7 @@ any other status          not                                   not
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
@@ -67,8 +68,8 @@ def checked_wait(wait_s: float | None) -> float | None:
     """Give a policy's answer back if it can be obeyed.
 
     Raises:
-        InvalidParameter: It is not None and not a number of seconds from 0 to :data:`LONGEST_WAIT_S`; a wait of
-            NaN, or for ever, would hang the caller.
+        InvalidParameter: It is not None and not a number of seconds from 0 to :data:`LONGEST_WAIT_S`. Such a
+            wait would hang the caller, or not be one.
     """
     if wait_s is None or (isinstance(wait_s, int | float) and 0 <= wait_s <= LONGEST_WAIT_S):
         return wait_s
@@ -81,15 +82,15 @@ def checked_wait(wait_s: float | None) -> float | None:
     )
 
 
-def retry_after_s(headers: Mapping[str, str], now: float) -> float | None:
+def retry_after_s(headers: Mapping[str, str], now: float | None = None) -> float | None:
     """Give the seconds that an answer asks to be left alone.
 
-    ``retry-after-ms`` and ``x-ms-retry-after-ms`` are read before ``Retry-After``, because they are finer. A date
-    that has passed gives 0. A value that means nothing (``abc``, ``-5``, ``NaN``) counts as absent.
+    ``retry-after-ms`` and ``x-ms-retry-after-ms`` are read before ``Retry-After``, because they are finer. A
+    date that has passed gives 0. A value that means nothing (``abc``, ``-5``, ``NaN``) counts as absent.
 
     Args:
         headers: The answer's headers; the case of their names does not matter.
-        now: The time, in seconds since 1970 (UTC), that a date is measured from.
+        now: The time, in seconds since 1970 (UTC), that a date is measured from. None: this machine's time.
     """
     lowered = {name.lower(): value for name, value in headers.items()}
     for name in ("retry-after-ms", "x-ms-retry-after-ms"):
@@ -98,7 +99,7 @@ def retry_after_s(headers: Mapping[str, str], now: float) -> float | None:
             return milliseconds / 1000
     asked = lowered.get("retry-after", "")
     seconds = _seconds(asked)
-    return seconds if seconds is not None else _seconds_until(asked, now)
+    return seconds if seconds is not None else _seconds_until(asked, time.time() if now is None else now)
 
 
 def _seconds(text: str) -> float | None:
@@ -149,19 +150,21 @@ class NoRetries:
 class StandardRetries:
     """A few more sends, within two minutes: the default.
 
-    The wait after the n-th send is ``min(initial_s * 2**(n-1), cap_s) + U(0, jitter_s)``, where U is drawn evenly.
-    With the defaults that is 0.8 to 4.8 s, then 1.6 to 5.6 s, 3.2 to 7.2 s, 6.4 to 10.4 s: 28 s at most over all
-    five sends. The jitter is as wide as that so that of many clients which failed together no more than 5 % come
-    back within any 100 ms. Where the answer says Retry-After, the wait is that plus ``U(0, jitter_s)``.
+    The wait after the n-th send is ``min(initial_s * 2**(n-1), cap_s) + U(0, jitter_s)``, where U is drawn
+    evenly. With the defaults that is 0.8 to 4.8 s, then 1.6 to 5.6 s, 3.2 to 7.2 s, 6.4 to 10.4 s: 28 s at
+    most over all five sends. Where the answer says Retry-After, the wait is that plus ``U(0, jitter_s)``.
+
+    The jitter is this wide so that of 1,000 clients which fail together at most 5 % come back in any 100 ms.
 
     Attributes:
         attempts: Sends of one request, the first included.
-        budget_s: Seconds after the start of the first send within which the last one starts. A wait that would go
-            beyond, Retry-After included, is not begun: the request fails at once.
+        budget_s: Seconds after the start of the first send within which the last one starts. A wait that
+            would go beyond, Retry-After included, is not begun: the request fails at once.
         initial_s: The first wait without its jitter, in seconds.
         cap_s: The longest wait without its jitter, in seconds.
-        jitter_s: The width of the jitter, in seconds; 0 makes clients that fail together come back together.
-        max_retry_after_s: The longest Retry-After that is obeyed, in seconds; beyond it the request fails at once.
+        jitter_s: The width of the jitter, in seconds; with 0, clients that fail together come back together.
+        max_retry_after_s: The longest Retry-After that is obeyed, in seconds; beyond it the request fails at
+            once.
         rng: Where the jitter is drawn from. None is Python's own generator, seeded anew in every process.
     """
 
@@ -198,8 +201,8 @@ class StandardRetries:
 class PatientRetries(StandardRetries):
     """Many more sends, within half an hour: for a job that runs unattended.
 
-    The law is that of :class:`StandardRetries`; with these defaults the waits grow from 0.8 to 10.8 s up to 60 to
-    70 s, and Retry-After is obeyed up to 10 minutes.
+    The law is that of :class:`StandardRetries`; with these defaults the waits grow from 0.8 to 10.8 s up to
+    60 to 70 s, and Retry-After is obeyed up to 10 minutes.
     """
 
     attempts: int = attrs.field(default=30, validator=_check_attempts)
@@ -211,7 +214,7 @@ class PatientRetries(StandardRetries):
 
 @attrs.frozen
 class TenacityRetries:
-    """Any tenacity ``stop`` and ``wait``, such as ``stop_after_delay(60)`` and ``wait_random_exponential(max=20)``.
+    """Any ``stop`` and ``wait`` of tenacity's: ``TenacityRetries(stop_after_delay(60), wait_fixed(2))``.
 
     They are called with a state whose ``attempt_number``, ``seconds_since_start``, ``upcoming_sleep`` (for
     ``stop``) and ``outcome`` are those of the request; ``outcome.exception()`` has its ``status_code``.
@@ -220,7 +223,8 @@ class TenacityRetries:
     Attributes:
         stop: When to give up.
         wait: How long to wait before the next send.
-        max_retry_after_s: The longest Retry-After that is obeyed, in seconds; beyond it the request fails at once.
+        max_retry_after_s: The longest Retry-After that is obeyed, in seconds; beyond it the request fails at
+            once.
     """
 
     stop: StopBaseT

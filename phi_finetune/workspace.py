@@ -329,8 +329,7 @@ def find_foundation_model(
     if found is not None:
         registry, name = found[1], found[2]
         version = found[3] or version
-    key = f"foundation model {registry} {name} {version}"
-    body: Mapping[str, Any] = client.remember(key, lambda: find_model(client, registry, name, version))
+    body = find_model(client, registry, name, version)
     return from_registry(body, registry, client, pinned=version is not None)
 
 

@@ -31,7 +31,7 @@ class Import:
         return self.name.partition(".")[0]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Module:
     """One file of the library.
 

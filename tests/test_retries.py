@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import pickle
 import random
+import time
 from email.utils import formatdate
 
 import pytest
@@ -69,6 +70,7 @@ class HighDraw(random.Random):
 
 
 def read(attempt: int = 1, elapsed_s: float = 0.0, retry_after_s: float | None = None) -> Try:
+    """A read that was answered with 503."""
     return Try(attempt, elapsed_s, "read", status_code=503, retry_after_s=retry_after_s)
 
 
@@ -196,6 +198,7 @@ def test_clients_that_fail_together_do_not_come_back_together(asked_s: float | N
 
 
 def first_wait(seed: int, asked_s: float | None = None) -> float:
+    """How long a client whose generator has this seed waits after its first send."""
     wait = StandardRetries(rng=random.Random(seed)).wait_s(read(retry_after_s=asked_s))
     assert wait is not None
     return wait
@@ -340,6 +343,12 @@ def test_a_wait_that_is_no_number_is_an_error() -> None:
 def test_retry_after_is_read_in_all_its_forms(headers: dict[str, str], seconds: float | None) -> None:
     """Seconds, milliseconds and dates are read; what means nothing counts as absent."""
     assert retry_after_s(headers, NOW) == pytest.approx(seconds)
+
+
+def test_a_date_is_measured_from_now() -> None:
+    """Without a time to measure from, a date counts from this machine's clock."""
+    seconds = retry_after_s({"Retry-After": formatdate(time.time() + 600, usegmt=True)})
+    assert seconds == pytest.approx(600, abs=60)
 
 
 @given(st.text() | st.from_regex(r"[A-Z][a-z]{2}, \d+ [A-Z][a-z]{2} \d+ \d+:\d+:\d+ (GMT|[+-]\d{4})"))

@@ -153,6 +153,8 @@ class Client:
 
     def remember(self, key: str, look_up: Any) -> Any:
         """What ``look_up`` gives, asked for once in the life of this client."""
+        if key in self._remembered:
+            return self._remembered[key]
         with self._lock:
             if key not in self._remembered:
                 self._remembered[key] = look_up()
@@ -196,29 +198,18 @@ class Client:
         """The real azure-ai-ml client of the workspace, on our transport, its own retries and telemetry off."""
         return self.remember("ml_client", self._build_ml_client)
 
-    def registry_client(self, registry: str) -> MLClient:
-        """The real azure-ai-ml client of a registry; building it looks the registry up."""
-        return self.remember(f"registry_client {registry}", lambda: self._build_ml_client(registry))
-
-    def _build_ml_client(self, registry: str | None = None) -> MLClient:
+    def _build_ml_client(self) -> MLClient:
         from azure.ai.ml import MLClient
 
-        where = (
-            {"registry_name": registry}
-            if registry
-            else {
-                "subscription_id": self.subscription_id,
-                "resource_group_name": self.resource_group,
-                "workspace_name": self.workspace_name,
-            }
-        )
         return MLClient(
             self.credential,
+            self.subscription_id,
+            self.resource_group,
+            self.workspace_name,
             transport=self.transport,
             retry_total=0,
             enable_telemetry=False,
             show_progress=False,
-            **where,
         )
 
     def _look_up_workspace(self) -> WorkspaceFacts:

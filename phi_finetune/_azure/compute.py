@@ -11,7 +11,7 @@ from phi_finetune._azure.entities import cluster_body
 from phi_finetune._azure.hosts import ARM
 from phi_finetune._azure.operations import Failed, follow, wait_gone
 from phi_finetune._azure.rest import Answer
-from phi_finetune._azure.translate import error_parts, expect, refuse, speaks_of_quota
+from phi_finetune._azure.translate import azure_ai_ml_errors, error_parts, expect, refuse, speaks_of_quota
 from phi_finetune.errors import ComputeFailed, QuotaExceeded
 
 __all__ = ["create_cluster", "delete_cluster", "find_cluster", "family_usage", "list_clusters", "vm_sizes"]
@@ -68,18 +68,19 @@ def create_cluster(
     from azure.ai.ml.entities import AmlCompute
 
     resource = f"cluster {name}"
-    body = cluster_body(
-        AmlCompute(
+    location = client.facts.location
+    with azure_ai_ml_errors(doing="put the cluster's request together", resource=resource):
+        cluster = AmlCompute(
             name=name,
             size=size,
             min_instances=min_nodes,
             max_instances=max_nodes,
-            idle_time_before_scale_down=idle_time.total_seconds(),
+            idle_time_before_scale_down=round(idle_time.total_seconds()),
             tier="low_priority" if low_priority else "dedicated",
-            location=client.facts.location,
+            location=location,
             tags=tags,
         )
-    )
+        body = cluster_body(cluster)
     answer = client.rest.send("PUT", client.url + _path(name), query={"api-version": API}, body=body)
     if answer.status not in (200, 201):
         _refuse_cluster(answer, resource)

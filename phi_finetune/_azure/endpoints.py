@@ -10,10 +10,13 @@ from urllib.parse import quote
 from phi_finetune._azure.client import Client
 from phi_finetune._azure.operations import follow, wait_gone
 from phi_finetune._azure.rest import Answer
-from phi_finetune._azure.translate import expect
+from phi_finetune._azure.translate import azure_ai_ml_errors, expect
 
 if TYPE_CHECKING:
+    from azure.ai.ml.entities import ProbeSettings
+
     from phi_finetune._deploying import DeploymentSpec
+    from phi_finetune.endpoints import Probe
 
 __all__ = [
     "create_endpoint",
@@ -72,42 +75,37 @@ def create_endpoint(
 
     from phi_finetune._azure.entities import endpoint_body
 
-    entity = ManagedOnlineEndpoint(name=name, auth_mode=auth, description=description, tags=dict(tags))
-    body = endpoint_body(entity, client.facts.location)
+    location = client.facts.location
+    with azure_ai_ml_errors(doing="put the endpoint's request together", resource=f"endpoint {name}"):
+        entity = ManagedOnlineEndpoint(name=name, auth_mode=auth, description=description, tags=dict(tags))
+        body = endpoint_body(entity, location)
     return client.rest.send("PUT", client.url + _path(name), query={"api-version": API}, body=body)
 
 
 def put_deployment(client: Client, endpoint: str, spec: DeploymentSpec) -> Answer:
     """Ask for a deployment; the answer is given back whatever it is."""
-    from azure.ai.ml.entities import ManagedOnlineDeployment, OnlineRequestSettings, ProbeSettings
+    from azure.ai.ml.entities import ManagedOnlineDeployment, OnlineRequestSettings
 
     from phi_finetune._azure.entities import deployment_body
 
-    liveness, readiness = (
-        ProbeSettings(
-            initial_delay=_seconds(probe.initial_delay),
-            period=_seconds(probe.period),
-            timeout=_seconds(probe.timeout),
-            success_threshold=probe.success_threshold,
-            failure_threshold=probe.failure_threshold,
+    location = client.facts.location
+    resource = f"deployment {spec.name} of endpoint {endpoint}"
+    with azure_ai_ml_errors(doing="put the deployment's request together", resource=resource):
+        entity = ManagedOnlineDeployment(
+            name=spec.name,
+            endpoint_name=endpoint,
+            model=spec.model,
+            instance_type=spec.instance_type,
+            instance_count=spec.instance_count,
+            request_settings=OnlineRequestSettings(
+                request_timeout_ms=round(spec.request_timeout.total_seconds() * 1000),
+                max_concurrent_requests_per_instance=spec.max_concurrent_requests,
+            ),
+            liveness_probe=_probe(spec.liveness),
+            readiness_probe=_probe(spec.readiness),
+            tags=dict(spec.tags),
         )
-        for probe in (spec.liveness, spec.readiness)
-    )
-    entity = ManagedOnlineDeployment(
-        name=spec.name,
-        endpoint_name=endpoint,
-        model=spec.model,
-        instance_type=spec.instance_type,
-        instance_count=spec.instance_count,
-        request_settings=OnlineRequestSettings(
-            request_timeout_ms=round(spec.request_timeout.total_seconds() * 1000),
-            max_concurrent_requests_per_instance=spec.max_concurrent_requests,
-        ),
-        liveness_probe=liveness,
-        readiness_probe=readiness,
-        tags=dict(spec.tags),
-    )
-    body = deployment_body(entity, client.facts.location)
+        body = deployment_body(entity, location)
     url = f"{client.url}{_path(endpoint)}/deployments/{quote(spec.name)}"
     return client.rest.send("PUT", url, query={"api-version": DEPLOYMENT_API}, body=body)
 
@@ -180,6 +178,18 @@ def _delete(client: Client, path: str, api: str, resource: str, timeout: timedel
 
 def _path(name: str) -> str:
     return f"/onlineEndpoints/{quote(name)}"
+
+
+def _probe(probe: Probe) -> ProbeSettings:
+    from azure.ai.ml.entities import ProbeSettings
+
+    return ProbeSettings(
+        initial_delay=_seconds(probe.initial_delay),
+        period=_seconds(probe.period),
+        timeout=_seconds(probe.timeout),
+        success_threshold=probe.success_threshold,
+        failure_threshold=probe.failure_threshold,
+    )
 
 
 def _seconds(time: timedelta) -> int:

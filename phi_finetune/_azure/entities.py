@@ -6,13 +6,21 @@ and serialises, and our own transport sends. ``tests/test_entities.py`` fails wh
 
 from __future__ import annotations
 
+import copy
 import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from azure.ai.ml.entities import AmlCompute, ManagedOnlineDeployment, ManagedOnlineEndpoint, Model
+    from azure.ai.ml.entities import (
+        AmlCompute,
+        ManagedOnlineDeployment,
+        ManagedOnlineEndpoint,
+        Model,
+        PipelineComponent,
+    )
 
-__all__ = ["cluster_body", "deployment_body", "endpoint_body", "model_body"]
+__all__ = ["cluster_body", "component_entity", "deployment_body", "endpoint_body", "model_body"]
 
 
 def cluster_body(cluster: AmlCompute) -> dict[str, Any]:
@@ -33,6 +41,16 @@ def deployment_body(deployment: ManagedOnlineDeployment, location: str) -> dict[
 def model_body(model: Model) -> dict[str, Any]:
     """The body of PUT for a model version."""
     return _body(model._to_rest_object())
+
+
+def component_entity(answer: Mapping[str, Any]) -> PipelineComponent:
+    """A registry's component, to be called as a step of a pipeline."""
+    from azure.ai.ml._restclient.arm_ml_service.models import ComponentVersion
+    from azure.ai.ml.entities import PipelineComponent
+
+    # The entity takes the answer apart as it reads it, and the answer is kept for the next job.
+    component: PipelineComponent = PipelineComponent._from_rest_object(ComponentVersion(copy.deepcopy(dict(answer))))
+    return component
 
 
 def _body(rest_object: Any) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from phi_finetune._azure.rest import Answer
 from phi_finetune._azure.translate import azure_ai_ml_errors, expect
 
 if TYPE_CHECKING:
-    from azure.ai.ml.entities import PipelineComponent, PipelineJob
+    from azure.ai.ml.entities import PipelineJob
 
 __all__ = ["build_pipeline", "cancel_job", "find_job", "get_job", "list_jobs", "submit_pipeline"]
 
@@ -32,7 +32,7 @@ class Submitted:
 
 
 def build_pipeline(
-    component: PipelineComponent,
+    component: Mapping[str, Any],
     *,
     inputs: Mapping[str, str | int | float],
     files: Mapping[str, str],
@@ -49,16 +49,18 @@ def build_pipeline(
     from azure.ai.ml import Input
     from azure.ai.ml.dsl import pipeline
 
-    declared: Any = component.inputs
+    from phi_finetune._azure.entities import component_entity
+
+    declared = component["properties"]["componentSpec"]["inputs"]
     given: dict[str, Any] = dict(inputs)
     for key, address in files.items():
-        given[key] = Input(type=declared[key].type, path=address)
+        given[key] = Input(type=declared[key]["type"], path=address)
 
     def chat_completion() -> dict[str, Any]:
-        step: Any = component(**given)
+        step: Any = component_entity(component)(**given)
         return {OUTPUT: step.outputs.mlflow_model_folder}
 
-    with PIPELINE_BUILDER:
+    with azure_ai_ml_errors(doing="put the pipeline together", resource=f"job {name}"), PIPELINE_BUILDER:
         job: PipelineJob = pipeline(chat_completion)()  # type: ignore[call-overload]
     job.name = name
     job.experiment_name = experiment
@@ -80,7 +82,7 @@ def submit_pipeline(client: Client, job: PipelineJob) -> Submitted:
     """
     with azure_ai_ml_errors(doing="submit the job", resource=f"job {job.name}"):
         created = client.ml_client().jobs.create_or_update(job)
-    return Submitted(status=str(created.status), studio_url=created.studio_url)
+    return Submitted(status=str(getattr(created.status, "value", created.status)), studio_url=created.studio_url)
 
 
 def find_job(client: Client, name: str) -> dict[str, Any] | None:

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from phi_finetune._azure.client import Client
 from phi_finetune._azure.entities import model_body
-from phi_finetune._azure.translate import expect
+from phi_finetune._azure.translate import azure_ai_ml_errors, expect
 
 __all__ = ["find_model", "latest_version", "list_models", "put_model"]
 
@@ -51,17 +51,20 @@ def put_model(
     from azure.ai.ml.constants import AssetTypes
     from azure.ai.ml.entities import Model
 
-    model = Model(
-        name=name,
-        version=version,
-        path=uri,
-        type=AssetTypes.MLFLOW_MODEL,
-        description=description,
-        tags=dict(tags),
-    )
+    resource = f"model {name}:{version}"
+    with azure_ai_ml_errors(doing="put the model's request together", resource=resource):
+        model = Model(
+            name=name,
+            version=version,
+            path=uri,
+            type=AssetTypes.MLFLOW_MODEL,
+            description=description,
+            tags=dict(tags),
+        )
+        body = model_body(model)
     url = f"{client.url}{_path(name)}/{quote(version)}"
-    answer = client.rest.send("PUT", url, query={"api-version": API}, body=model_body(model))
-    return expect(answer, 200, 201, doing="register the model", resource=f"model {name}:{version}").json()
+    answer = client.rest.send("PUT", url, query={"api-version": API}, body=body)
+    return expect(answer, 200, 201, doing="register the model", resource=resource).json()
 
 
 def _path(name: str) -> str:

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 
 from phi_finetune._azure.client import PROVIDER, Client
 from phi_finetune._azure.hosts import REGISTRY_API
-from phi_finetune._azure.translate import azure_ai_ml_errors, expect
+from phi_finetune._azure.translate import expect
 from phi_finetune.errors import ModelRetired, NotFound, UnexpectedAnswer
-
-if TYPE_CHECKING:
-    from azure.ai.ml.entities import PipelineComponent
 
 __all__ = ["find_component", "find_model", "list_models"]
 
@@ -31,10 +28,16 @@ def find_model(client: Client, registry: str, name: str, version: str | None) ->
         ModelRetired: Every version of the model is archived.
     """
     base = _base(client, registry)
-    version = version or _latest(client, base, registry, name)
-    answer = client.rest.send(
-        "GET", f"{base}/models/{quote(name)}/versions/{quote(version)}", query={"api-version": API}
+    wanted = version or _latest(client, base, registry, name)
+    found: dict[str, Any] = client.remember(
+        f"model {registry} {name} {wanted}", lambda: _look_up_model(client, base, registry, name, wanted)
     )
+    return found
+
+
+def _look_up_model(client: Client, base: str, registry: str, name: str, version: str) -> dict[str, Any]:
+    url = f"{base}/models/{quote(name)}/versions/{quote(version)}"
+    answer = client.rest.send("GET", url, query={"api-version": API})
     if answer.status == 404:
         raise _no_model(client, base, registry, name, version)
     return expect(answer, 200, doing="look up the model", resource=_model(registry, name, version)).json()
@@ -45,18 +48,35 @@ def list_models(client: Client, registry: str) -> Iterator[str]:
     yield from _names(client, _base(client, registry), registry)
 
 
-def find_component(client: Client, registry: str, name: str, version: str | None) -> PipelineComponent:
-    """A pipeline component, the latest where no version is given.
+def find_component(client: Client, registry: str, name: str, version: str | None) -> dict[str, Any]:
+    """A component version as the registry describes it, the latest where no version is given; asked for once.
 
     Raises:
         NotFound: There is none of this name or version.
     """
+    found: dict[str, Any] = client.remember(
+        f"component {registry} {name} {version}", lambda: _look_up_component(client, registry, name, version)
+    )
+    return found
+
+
+def _look_up_component(client: Client, registry: str, name: str, version: str | None) -> dict[str, Any]:
     resource = f"component {name}:{version or 'latest'} in registry {registry}"
-    key = f"component {registry} {name} {version}"
-    with azure_ai_ml_errors(doing="look up the pipeline component", resource=resource):
-        if version is not None:
-            return client.remember(key, lambda: client.registry_client(registry).components.get(name, version=version))
-        return client.remember(key, lambda: client.registry_client(registry).components.get(name, label="latest"))
+    url = f"{_base(client, registry)}/components/{quote(name)}/versions"
+    if version is not None:
+        answer = client.rest.send("GET", f"{url}/{quote(version)}", query={"api-version": API})
+        return expect(answer, 200, doing="look up the pipeline component", resource=resource).json()
+    query = {"$orderBy": "createdtime desc", "$top": "1", "api-version": API}
+    answer = client.rest.send("GET", url, query=query)
+    items = expect(answer, 200, doing="look up the pipeline component", resource=resource).json().get("value")
+    if items:
+        return dict(items[0])
+    raise NotFound(
+        "Could not find the pipeline component",
+        resource=resource,
+        why="the registry lists no version of it",
+        next_call="check the registry's name",
+    )
 
 
 def _base(client: Client, registry: str) -> str:

@@ -10,6 +10,7 @@ from urllib.parse import quote
 import attrs
 
 from phi_finetune._azure.client import Client
+from phi_finetune._azure.rest import Answer
 from phi_finetune._azure.translate import expect, refuse
 from phi_finetune.errors import UnexpectedAnswer
 from phi_finetune.events import Uploaded
@@ -19,6 +20,7 @@ __all__ = ["list_blobs", "read_blob", "upload"]
 API = "2024-10-01-preview"
 BLOB_API = "2023-11-03"
 BLOCK_BYTES = 8 * 1024 * 1024
+SENT_UNASKED_BYTES = 1024 * 1024
 SECRETS_LAST_S = 50 * 60.0
 """A SAS is asked for one hour (wire.md 5), and asked for anew before that is over."""
 
@@ -42,17 +44,13 @@ def upload(client: Client, *, file_name: str, sha256: str, size_bytes: int, cont
     """
     path = f"LocalUpload/{sha256}/{file_name}"
     store = _store(client)
-    resource = f"blob {path}"
-    head = client.rest.send("HEAD", store.blob(path), headers=_headers(), signed=not store.sas)
-    if head.status not in (200, 404):
-        refuse(head, doing="look for the file in the blob store", resource=resource)
-    reused = (
-        head.status == 200
-        and head.headers.get("x-ms-meta-upload_status") == "completed"
-        and head.headers.get("content-length") == str(size_bytes)
-    )
-    if not reused:
-        _send(client, store, path, content, file_name)
+    # A small file costs less to send than to ask for; the store itself refuses to write it a second time.
+    if size_bytes <= SENT_UNASKED_BYTES:
+        reused = not _send_small(client, store, path, b"".join(content), file_name)
+    else:
+        reused = _is_there(client, store, path, size_bytes)
+        if not reused:
+            _send(client, store, path, content, file_name)
     client.notify(Uploaded(resource=f"file {file_name}", size_bytes=size_bytes, reused=reused))
     return f"azureml://datastores/workspaceblobstore/paths/{path}"
 
@@ -95,33 +93,52 @@ def blob_path(uri: str) -> str:
     return found.group(1)
 
 
+def _is_there(client: Client, store: _Store, path: str, size_bytes: int) -> bool:
+    head = client.rest.send("HEAD", store.blob(path), headers=_headers(), signed=not store.sas)
+    if head.status not in (200, 404):
+        refuse(head, doing="look for the file in the blob store", resource=f"blob {path}")
+    return (
+        head.status == 200
+        and head.headers.get("x-ms-meta-upload_status") == "completed"
+        and head.headers.get("content-length") == str(size_bytes)
+    )
+
+
+def _send_small(client: Client, store: _Store, path: str, content: bytes, file_name: str) -> bool:
+    """Send a file in one request; False where its whole content was there already."""
+    headers = {**_marks(file_name), "x-ms-blob-type": "BlockBlob"}
+    answer = _put(client, store.blob(path), content, {**headers, "If-None-Match": "*"})
+    if answer.status == 409 and _is_there(client, store, path, len(content)):
+        return False
+    if answer.status == 409:
+        answer = _put(client, store.blob(path), content, headers)
+    expect(answer, 201, doing="upload the file", resource=f"blob {path}")
+    return True
+
+
 def _send(client: Client, store: _Store, path: str, content: Iterable[bytes], file_name: str) -> None:
-    marks = {
-        "x-ms-meta-upload_status": "completed",
-        "x-ms-meta-name": file_name,
-        "x-ms-meta-version": "1",
-    }
     resource = f"blob {path}"
-    blocks = _blocks(content)
-    first = next(blocks, b"")
-    second = next(blocks, None)
-    if second is None:
-        _put(client, store.blob(path), first, {**marks, "x-ms-blob-type": "BlockBlob"}, resource)
-        return
     names: list[str] = []
-    for block in _chain(first, second, blocks):
+    for block in _blocks(content):
         name = base64.b64encode(f"{len(names):08d}".encode()).decode()
-        _put(client, store.blob(path, f"comp=block&blockid={quote(name, safe='')}"), block, {}, resource)
+        url = store.blob(path, f"comp=block&blockid={quote(name, safe='')}")
+        expect(_put(client, url, block, {}), 201, doing="upload a part of the file", resource=resource)
         names.append(name)
     listed = "".join(f"<Latest>{name}</Latest>" for name in names)
     body = f'<?xml version="1.0" encoding="utf-8"?><BlockList>{listed}</BlockList>'.encode()
-    # The metadata goes with the list: until it is applied there is no blob, so half a file never looks whole.
-    _put(client, store.blob(path, "comp=blocklist"), body, marks, resource)
-
-
-def _put(client: Client, url: str, content: bytes, headers: Mapping[str, str], resource: str) -> None:
-    answer = client.rest.send("PUT", url, content=content, headers={**_headers(), **headers}, signed="sig=" not in url)
+    # The mark goes with the list: until that is applied there is no blob, so half a file never looks whole.
+    answer = _put(client, store.blob(path, "comp=blocklist"), body, _marks(file_name))
     expect(answer, 201, doing="upload the file", resource=resource)
+
+
+def _marks(file_name: str) -> dict[str, str]:
+    return {"x-ms-meta-upload_status": "completed", "x-ms-meta-name": file_name, "x-ms-meta-version": "1"}
+
+
+def _put(client: Client, url: str, content: bytes, headers: Mapping[str, str]) -> Answer:
+    return client.rest.send(
+        "PUT", url, content=content, headers={**_headers(), **headers}, signed="sig=" not in url
+    )
 
 
 def _blocks(content: Iterable[bytes]) -> Iterator[bytes]:
@@ -133,12 +150,6 @@ def _blocks(content: Iterable[bytes]) -> Iterator[bytes]:
             del block[:BLOCK_BYTES]
     if block:
         yield bytes(block)
-
-
-def _chain(first: bytes, second: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
-    yield first
-    yield second
-    yield from rest
 
 
 def _store(client: Client) -> _Store:

@@ -14,6 +14,7 @@ anything else                               ServiceError
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -90,13 +91,15 @@ def speaks_of_quota(code: str | None, message: str) -> bool:
 def azure_ai_ml_errors(*, doing: str, resource: str) -> Iterator[None]:
     """Turn what azure-ai-ml and azure-core raise into this library's errors.
 
-    None of theirs is chained: they hold the live response, and with it tokens and bodies.
+    None of theirs is chained: they hold the live response, and with it tokens and bodies. Meanwhile azure-ai-ml's
+    notices about its own experimental classes, which nobody can act on, are not shown.
     """
     from azure.ai.ml.exceptions import MlException
     from azure.core.exceptions import AzureError, HttpResponseError
 
     try:
-        yield
+        with without_notices():
+            yield
     except HttpResponseError as error:
         raise _from_response(error, doing, resource) from None
     except AzureError as error:
@@ -106,6 +109,25 @@ def azure_ai_ml_errors(*, doing: str, resource: str) -> Iterator[None]:
         raise ServiceUnreachable(
             f"Could not {doing}", resource=resource, why=type(error).__name__, next_call="call again"
         ) from None
+
+
+@contextmanager
+def without_notices() -> Iterator[None]:
+    """Keep azure-ai-ml's notices about experimental classes off the screen; every other record passes."""
+    handlers = logging.getLogger("azure.ai.ml").handlers[:]
+    notices = _Notices()
+    for handler in handlers:
+        handler.addFilter(notices)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            handler.removeFilter(notices)
+
+
+class _Notices(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        return "experimental class" not in record.getMessage()
 
 
 def _from_response(error: Any, doing: str, resource: str) -> PhiFinetuneError:

@@ -9,12 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from urllib.parse import urlsplit
 
-from azure.core.exceptions import (
-    ConnectionClosedError,
-    IncompleteReadError,
-    ServiceRequestError,
-    ServiceResponseError,
-)
+from azure.core.exceptions import IncompleteReadError, ServiceRequestError, ServiceResponseError
 from azure.core.pipeline.transport import HttpTransport, RequestsTransport
 
 from phi_finetune._azure.hosts import ML_SCOPE, check_host, scope_for
@@ -120,7 +115,7 @@ class Transport(HttpTransport["Request", "Response"]):
     def _once(self, request: Request, kwargs: dict[str, Any]) -> tuple[Response | None, Exception | None]:
         try:
             return self._inner.send(request, **kwargs), None
-        except (ServiceRequestError, ServiceResponseError, IncompleteReadError, ConnectionClosedError) as error:
+        except (ServiceRequestError, ServiceResponseError, IncompleteReadError) as error:
             return None, error
 
     def _wait_s(
@@ -162,7 +157,7 @@ class Transport(HttpTransport["Request", "Response"]):
             return False
         with self._lock:
             self._revoked.add(token)
-        credential.forget(scope)
+        credential.forget(scope, token)
         self._stamp(request, credential, scope)
         return True
 
@@ -175,7 +170,6 @@ class Transport(HttpTransport["Request", "Response"]):
     def _stamp(self, request: Request, credential: CachedCredential, scope: str) -> None:
         request.headers["Authorization"] = f"Bearer {credential.get_token(scope).token}"
         if "x-azureml-token" in request.headers:
-            credential.forget(ML_SCOPE)
             request.headers["x-azureml-token"] = credential.get_token(ML_SCOPE).token
 
 

@@ -1,4 +1,4 @@
-"""Chat data: conversations in splits, checked by the rules that the training component applies hours later."""
+"""Chat data: conversations in splits, checked by the rules that training applies to them hours later."""
 
 from __future__ import annotations
 

@@ -47,8 +47,8 @@ class Conversation:
     def from_record(cls, record: Mapping[str, object]) -> Conversation:
         """Read a mapping of the form ``{"messages": [{"role": "user", "content": "Hello"}, ...]}``.
 
-        Other keys, of the record and of its messages, are left out. The conversation may end with the user's turn:
-        such a one cannot be trained on, but an endpoint can answer it.
+        Other keys, of the record and of its messages, are left out. The conversation may end with the user's
+        turn: such a one cannot be trained on, but an endpoint can answer it.
 
         Raises:
             InvalidData: It is not of that form, a content is blank, or the turns are out of order.
@@ -77,7 +77,7 @@ class Conversation:
 
 
 def canonical_line(conversation: Conversation) -> bytes:
-    """Give a conversation as the one JSON line that stands for it: ASCII, fixed order of keys, line feed at the end.
+    """Give the one JSON line that stands for a conversation: ASCII, keys in fixed order, a line feed last.
 
     ASCII because pandas takes twice the memory and more for a file of raw UTF-8 (data.md 2.4).
     """

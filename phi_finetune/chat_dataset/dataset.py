@@ -42,12 +42,13 @@ def _check_name(_instance: object, _attribute: object, name: str) -> None:
 class ChatDataset:
     """Conversations in up to three splits: train, validation and test.
 
-    Made by :meth:`from_jsonl`, :meth:`from_records`, :meth:`from_pandas` or :meth:`from_sample`. Making one reads
-    nothing; each method that gives rows reads them anew, checks them on the way and holds one at a time. A problem
-    is an :class:`~phi_finetune.errors.InvalidData` that names the file and the row and never quotes the row's text.
+    Made by :meth:`from_jsonl`, :meth:`from_records`, :meth:`from_pandas` or :meth:`from_sample`. Making one
+    reads nothing; each method that gives rows reads them anew, checks them on the way and holds one at a
+    time. A problem is an :class:`~phi_finetune.errors.InvalidData` that names the file and the row and never
+    quotes the row's text.
 
-    Each row of the train and validation splits must end with the assistant's turn. A row of the test split may end
-    with the user's.
+    Each row of the train and validation splits must end with the assistant's turn. A row of the test split
+    may end with the user's.
 
     Attributes:
         name: What it is called in names of jobs and models.
@@ -70,13 +71,14 @@ class ChatDataset:
         *,
         name: str | None = None,
     ) -> ChatDataset:
-        """Take files of JSON lines, each line of the form ``{"messages": [{"role": "user", "content": "Hello"}, ...]}``.
+        """Take files of JSON lines: ``{"messages": [{"role": "user", "content": "Hello"}, ...]}`` on each.
 
         Other keys are left out. A byte order mark and blank lines are passed over.
 
         Args:
             train: The file to train on.
-            validation: The file to measure the loss on; without one the service splits off a part of ``train``.
+            validation: The file to measure the loss on; without one the service splits off a part of
+                ``train``.
             test: The file kept for trying the result.
             name: The data set's name; the train file's name without its ending, unless given.
         """
@@ -98,8 +100,9 @@ class ChatDataset:
     ) -> ChatDataset:
         """Take mappings with ``messages``, from any iterable.
 
-        An iterable is read through once, when its split is first used, so a generator will do; what it gave is kept in
-        memory up to 8 MiB and in a temporary file beyond that. Changes to a list made later are not seen.
+        An iterable is read through once, when its split is first used, so a generator will do; what it gave
+        is kept in memory up to 8 MiB and in a temporary file beyond that. Changes to a list made later are
+        not seen.
 
         Args:
             train: The conversations to train on.
@@ -125,8 +128,8 @@ class ChatDataset:
     ) -> ChatDataset:
         """Take frames with a column ``messages`` that holds lists of ``{"role": ..., "content": ...}``.
 
-        Arrays in place of lists will do, as pandas reads them from parquet. A frame is read through once, when its
-        split is first used. Rows are counted from 1 by position, whatever the index is.
+        Arrays in place of lists will do, as pandas reads them from parquet. A frame is read through once,
+        when its split is first used. Rows are counted from 1 by position, whatever the index is.
 
         Args:
             train: The conversations to train on.
@@ -146,7 +149,7 @@ class ChatDataset:
 
     @classmethod
     def from_sample(cls) -> ChatDataset:
-        """Take the sample that comes with this library: some 320 varied conversations, all in the train split."""
+        """Take the sample that comes with this library: some 300 varied conversations in the train split."""
         return cls.from_jsonl(_SAMPLE, name="sample")
 
     @property
@@ -156,10 +159,11 @@ class ChatDataset:
 
     @property
     def digest(self) -> str:
-        """A SHA-256 of the conversations in all splits, in hexadecimal, which names the data in names of jobs.
+        """A SHA-256 of all splits' conversations, in hexadecimal; it stands for the data in names of jobs.
 
-        It depends on the splits' names, rows and their order, and on nothing else: not on the data set's name, on file
-        names, white space, escaping, the order of keys, or keys that are left out. It reads the data, once.
+        It depends on the splits' names, rows and their order, and on nothing else: not on the data set's
+        name, on file names, white space, escaping, the order of keys, or keys that are left out. It reads the
+        data, once.
 
         Raises:
             InvalidData: A row breaks a rule.
@@ -203,8 +207,8 @@ class ChatDataset:
     def lines(self, split: SplitName = "train") -> Iterator[bytes]:
         r"""Read a split as the JSON lines that the training component takes.
 
-        Each is one row's ``{"messages": [{"role": ..., "content": ...}, ...]}`` in ASCII with ``\n`` at its end; the
-        same conversation gives the same bytes, whatever it was read from.
+        Each is one row's ``{"messages": [{"role": ..., "content": ...}, ...]}`` in ASCII with ``\n`` at its
+        end; the same conversation gives the same bytes, whatever it was read from.
 
         Raises:
             InvalidData: When the first row that breaks a rule is reached.
@@ -213,7 +217,7 @@ class ChatDataset:
         return map(canonical_line, self.rows(split))
 
     def describe(self, split: SplitName = "train") -> SplitInfo:
-        """Count and hash a split's lines. The split is read the first time, and again only if its file changed.
+        """Count and hash a split's lines; it is read the first time, and again only if its file changed.
 
         Raises:
             InvalidData: A row breaks a rule.
@@ -231,9 +235,9 @@ class ChatDataset:
         """Read everything once, and return if it is fit for training.
 
         Raises:
-            InvalidData: The first problem found: a row that breaks a rule, a split with no row, or fewer than 10
-                training rows (the training component drops rows of one message or none, then needs at least 10:
-                azureml-acft-contrib-hf-nlp 0.0.91, read 2026-11).
+            InvalidData: The first problem found: a row that breaks a rule, a split with no row, or fewer than
+                10 training rows (the training component drops rows of one message or none, then needs at
+                least 10: azureml-acft-contrib-hf-nlp 0.0.91, read 2026-11).
         """
         for split in self.splits:
             if self.describe(split).rows == 0:
@@ -244,9 +248,10 @@ class ChatDataset:
     def preview(self, n: int = 5, split: SplitName = "train") -> DataFrame:
         """Give the first rows as a frame, one conversation a row, with the text in full.
 
-        Its columns are ``messages`` (a list of dicts), ``prompt`` (what the user says first), ``answer`` (what the
-        assistant says last; None if the last turn is the user's) and ``turns`` (messages of user and assistant). Pandas
-        shortens long text when it shows a frame, unless its option ``display.max_colwidth`` is None.
+        Its columns are ``messages`` (a list of dicts), ``prompt`` (what the user says first), ``answer``
+        (what the assistant says last; None if the last turn is the user's) and ``turns`` (messages of user
+        and assistant). Pandas shortens long text when it shows a frame, unless its option
+        ``display.max_colwidth`` is None.
 
         Args:
             n: How many rows at most. No more than these are read from a file.
@@ -263,9 +268,9 @@ class ChatDataset:
     def split(self, *, validation: float = 0.0, test: float = 0.0, seed: int = 0) -> ChatDataset:
         """Draw a validation and a test split out of the train split.
 
-        A row's content and the seed alone decide where it goes. So the same call gives the same rows in the same order
-        on every machine, rows appended later move none of the earlier ones, and equal rows stay in one split. The sizes
-        come near the fractions and rarely meet them exactly.
+        A row's content and the seed alone decide where it goes. So the same call gives the same rows in the
+        same order on every machine, rows appended later move none of the earlier ones, and equal rows stay in
+        one split. The sizes come near the fractions and rarely meet them exactly.
 
         Args:
             validation: The share of the rows to measure the loss on, from 0 to below 1; 0 draws none.
@@ -274,7 +279,8 @@ class ChatDataset:
 
         Raises:
             InvalidData: A split came out with no row.
-            InvalidParameter: A fraction is out of range, the two leave nothing to train on, or there is such a split.
+            InvalidParameter: A fraction is out of range, the two leave nothing to train on, or there is such
+                a split.
         """
         for split, fraction in (("validation", validation), ("test", test)):
             self._check_fraction(split, fraction)
@@ -298,8 +304,8 @@ class ChatDataset:
     def write(self, folder: str | os.PathLike[str]) -> dict[SplitName, Path]:
         """Write each split to ``train.jsonl``, ``validation.jsonl`` and ``test.jsonl`` in a folder.
 
-        The folder is made if there is none, and files of these names are replaced. Nothing is replaced before all splits
-        were written and found good, and no file is ever seen half written.
+        The folder is made if there is none, and files of these names are replaced. Nothing is replaced before
+        all splits were written and found good, and no file is ever seen half written.
 
         Args:
             folder: Where to.

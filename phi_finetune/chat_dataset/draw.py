@@ -43,8 +43,8 @@ class Source(Protocol):
 class Draw:
     """The rows of ``whole`` that a draw took, or those that it left.
 
-    A row's content alone, with the seed and the draw's name, decides: not its position, nor the other rows. So rows
-    appended later move none of the earlier ones, and equal rows always stay together.
+    A row's content alone, with the seed and the draw's name, decides: not its position, nor the other rows.
+    So rows appended later move none of the earlier ones, and equal rows always stay together.
 
     Attributes:
         whole: The rows drawn from.

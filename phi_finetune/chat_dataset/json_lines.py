@@ -21,7 +21,7 @@ _BINARY_BEGINNINGS = (b"\x1f\x8b", b"PK\x03\x04", b"BZh", b"\xfd7zXZ\x00", b"\x2
 
 @attrs.frozen
 class JsonLines:
-    """The conversations of one file. A byte order mark and blank lines are passed over; the lines count from 1.
+    """The conversations of one file; lines count from 1, a byte order mark and blank lines are passed over.
 
     Attributes:
         path: The file.
@@ -111,8 +111,8 @@ _DECODER = json.JSONDecoder(object_pairs_hook=_unique_keys, parse_constant=_refu
 def parse_line(line: bytes) -> object:
     """Parse one line as JSON, and more strictly than the json module does.
 
-    The error is raised after the except blocks, so that the parser's own, which holds the line's text, is not kept
-    as its context.
+    The error is raised after the except blocks, so that the parser's own, which holds the line's text, is not
+    kept as its context.
 
     Raises:
         BrokenRule: It is not UTF-8, not JSON, or ambiguous.

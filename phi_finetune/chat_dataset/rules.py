@@ -1,8 +1,8 @@
 """The rules that chat data must keep: what each one means, and what to do where it is broken.
 
 The rules on roles and on the number of rows are those of the training component's package
-azureml-acft-contrib-hf-nlp 0.0.91 (read 2026-11), which applies them on the GPU node. The others are those of the
-JSON lines format, and of text.
+azureml-acft-contrib-hf-nlp 0.0.91 (read 2026-11), which applies them on the GPU node. The others are those of
+the JSON lines format, and of text.
 """
 
 from __future__ import annotations

@@ -24,8 +24,8 @@ _State: TypeAlias = tuple[str, bool, bytes, Fault | None, int | None]
 class Spool:
     """The conversations of an iterable, which is read once, at the first use, and never again.
 
-    What was read is kept as lines: in memory up to 8 MiB, in a temporary file beyond that. A row that breaks a rule
-    ends the reading; each pass gives the rows before it and then raises. A pickle holds all the rows.
+    What was read is kept as lines: in memory up to 8 MiB, in a temporary file beyond that. A row that breaks
+    a rule ends the reading; each pass gives the rows before it and then raises. A pickle holds all the rows.
     """
 
     def __init__(self, records: Iterable[object], label: str, *, must_end_answered: bool) -> None:
@@ -36,7 +36,8 @@ class Spool:
         self.label = label
         self._must_end_answered = must_end_answered
         self._lock = threading.Lock()
-        self._file = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES)  # noqa: SIM115 (closed with this object)
+        # Closed by the finalizer below: each pass over the rows reads from it.
+        self._file = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES)  # noqa: SIM115
         self._fault: Fault | None = None
         self._fault_row: int | None = None
         weakref.finalize(self, self._file.close)

@@ -16,7 +16,8 @@ def write_whole(contents: Mapping[Path, Iterable[bytes]]) -> None:
     """Write several files: under other names first, and under their own once all of them are complete.
 
     Raises:
-        Exception: Whatever reading the contents raises. No file was replaced then, and nothing is left behind.
+        Exception: Whatever reading the contents raises. No file was replaced then, and nothing is left
+            behind.
         OSError: A file cannot be written.
     """
     drafts = {path: path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp") for path in contents}

@@ -9,8 +9,8 @@
             run_nightly(azure.ml_client())
             assert azure.endpoints == {}
 
-:class:`FakeAzure` is a subscription with a workspace in it. The fixtures ``fake_azure`` and ``workspace`` of the
-pytest plugin open one for a test; :mod:`phi_finetune.testing.faults` has what can go wrong in it.
+:class:`FakeAzure` is a subscription with a workspace in it. The fixtures ``fake_azure`` and ``workspace``
+of the pytest plugin open one for a test; :mod:`phi_finetune.testing.faults` has what can go wrong in it.
 """
 
 from __future__ import annotations

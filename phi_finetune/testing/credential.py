@@ -21,8 +21,8 @@ class FakeCredential:
     """A credential for any client of Azure's: it gives tokens of one fake's tenant at once.
 
     A client counts the age of a token on the machine's clock, and the fake's clock runs ahead of it. So
-    ``get_token_info`` marks every token as due for renewal: azure-core then asks again for each request, and no
-    virtual hour makes a cached token expire unnoticed. ``expires_on`` is on the fake's clock.
+    ``get_token_info`` marks every token as due for renewal: azure-core then asks again for each request,
+    and no virtual hour makes a cached token expire unnoticed. ``expires_on`` is on the fake's clock.
 
     Attributes:
         requested: The scopes asked for so far, one entry a call.

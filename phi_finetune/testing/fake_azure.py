@@ -18,6 +18,7 @@ from phi_finetune.emulator.doors.inprocess import InProcessDoor
 from phi_finetune.emulator.runners.runner import Runner
 from phi_finetune.testing.credential import FakeCredential
 from phi_finetune.testing.streaming import STREAMING_AT_ONCE
+from phi_finetune.testing.transport import transport_on
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from phi_finetune.emulator.assets.state import ModelVersion
     from phi_finetune.emulator.computes.state import Compute
     from phi_finetune.emulator.jobs.state import Job
-    from phi_finetune.emulator.online_endpoints.state import Endpoint
+    from phi_finetune.emulator.online_endpoints.endpoint import Endpoint
     from phi_finetune.protocols import Listener, RetryPolicy
     from phi_finetune.workspace import Workspace
 
@@ -43,12 +44,13 @@ class UnmetFault(AssertionError):
 class FakeAzure:
     """An Azure subscription with an Azure Machine Learning workspace, in memory.
 
-    Within the ``with`` block every request of this process to Azure's hosts comes here, or, if it carries nothing
-    of this fake's (or of another open one's), is refused; none leaves the machine. Other hosts are left alone.
-    Nothing in it sleeps: hours pass on :attr:`clock`.
+    Within the ``with`` block every request of this process to Azure's hosts comes here, or, if it carries
+    nothing of this fake's (or of another open one's), is refused; none leaves the machine. Other hosts are
+    left alone. Nothing in it sleeps: hours pass on :attr:`clock`.
 
-    The block ends with an error if a request had no route (:class:`UnknownRoute`) or a queued fault was never met
-    (:class:`UnmetFault`). If the block itself raised, that error goes on, and these become notes on it.
+    The block ends with an error if a request had no route (:class:`UnknownRoute`) or a queued fault was
+    never met (:class:`UnmetFault`). If the block itself raised, that error goes on, and these become notes
+    on it.
 
     Args:
         region: Where the workspace is.
@@ -56,9 +58,11 @@ class FakeAzure:
         workspace: Its name.
         quota: Cores by machine family, over the defaults of the catalogue of sizes.
         low_priority_quota: Cores of low priority, one pool for all families.
-        seed: Seed of every identifier. None draws one, so that two fakes never share a name, a key or a token.
+        seed: Seed of every identifier. None draws one, so that two fakes never share a name, a key or a
+            token.
         start: When the fake's clock starts. None is now.
-        runner: What running a job means. None simulates it with a small statistical model of the training rows.
+        runner: What running a job means. None simulates it with a small statistical model of the training
+            rows.
 
     Attributes:
         cloud: The emulated services themselves, for what has no attribute here.
@@ -186,7 +190,7 @@ class FakeAzure:
         return MappingProxyType(self.cloud.assets.models())
 
     def reserve_endpoint_name(self, name: str) -> None:
-        """Let an endpoint's name belong to somebody else in the region; names are unique in a region (pain.md O1)."""
+        """Let an endpoint's name belong to somebody else: names are unique in a region (pain.md O1)."""
         self.cloud.endpoints.reserve(name)
 
     def workspace(self, *, on_event: Listener | None = None, retries: RetryPolicy | None = None) -> Workspace:
@@ -210,18 +214,25 @@ class FakeAzure:
         )
 
     def ml_client(self, registry_name: str | None = None) -> MLClient:
-        """A real ``azure.ai.ml.MLClient`` for the workspace, or for a registry such as ``"azureml"``."""
+        """A real ``azure.ai.ml.MLClient`` for the workspace, or for a registry such as ``"azureml"``.
+
+        Its pauses between retries and polls pass on :attr:`clock`. It sends no telemetry.
+        """
         self._require_open()
         from azure.ai.ml import MLClient
 
+        transport = transport_on(self.clock)
         if registry_name is not None:
-            return MLClient(self.credential, registry_name=registry_name, enable_telemetry=False)
+            return MLClient(
+                self.credential, registry_name=registry_name, enable_telemetry=False, transport=transport
+            )
         return MLClient(
             self.credential,
             self.subscription_id,
             self.resource_group,
             self.workspace_name,
             enable_telemetry=False,
+            transport=transport,
         )
 
     def config_json(self, folder: Path | str) -> Path:
@@ -237,7 +248,9 @@ class FakeAzure:
 
     def _require_open(self) -> None:
         if not self._open:
-            raise RuntimeError("This FakeAzure is not open: its clients would ask the real Azure. Use it in its with block.")
+            raise RuntimeError(
+                "This FakeAzure is not open: its clients would ask the real Azure. Use it in its with block."
+            )
 
     def _complaints(self) -> list[AssertionError]:
         complaints: list[AssertionError] = []

@@ -1,4 +1,5 @@
-"""What can go wrong in a :class:`~phi_finetune.testing.FakeAzure`, to be queued with ``azure.faults.next(...)``."""
+"""What can go wrong in a :class:`~phi_finetune.testing.FakeAzure`, to be queued with
+``azure.faults.next(...)``."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from phi_finetune.emulator.doors.environment import environment
 from phi_finetune.emulator.doors.shared import SharedContext
 
 __all__ = ["STREAMING_AT_ONCE"]
@@ -22,31 +23,25 @@ _INTERVALS = (
 
 @contextmanager
 def _at_once() -> Iterator[None]:
-    environment = {variable: os.environ.get(variable) for variable, _, _ in _INTERVALS}
     constants = _constants()
-    known = {name: getattr(constants, name) for _, name, _ in _INTERVALS} if constants else {}
-    for variable, name, _ in _INTERVALS:
-        os.environ[variable] = "0"
+    before = {name: getattr(constants, name) for _, name, _ in _INTERVALS} if constants else {}
+    for _, name, _ in _INTERVALS:
         if constants:
             setattr(constants, name, 0)
     try:
-        yield
+        with environment({variable: "0" for variable, _, _ in _INTERVALS}):
+            yield
     finally:
-        for variable, value in environment.items():
-            if value is None:
-                os.environ.pop(variable, None)
-            else:
-                os.environ[variable] = value
-        _restore(known)
+        _restore(before)
 
 
-def _restore(known: dict[str, object]) -> None:
+def _restore(before: dict[str, object]) -> None:
     constants = _constants()
     if constants is None:
         return
     for variable, name, default in _INTERVALS:
         # Imported in between, it read our zero; it gets what it would have read without us.
-        setattr(constants, name, known.get(name, os.environ.get(variable, default)))
+        setattr(constants, name, before.get(name, os.environ.get(variable, default)))
 
 
 def _constants() -> type | None:

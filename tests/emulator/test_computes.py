@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,10 +10,13 @@ from asking import Answer, ask
 from azure.ai.ml import MLClient
 from azure.ai.ml.entities import AmlCompute
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
+from finetunes import Trainer, submit
 from hypothesis import given
 from hypothesis import strategies as st
 
 from phi_finetune.emulator.cloud import Cloud, Settings
+from phi_finetune.emulator.computes.checks import check_priority
+from phi_finetune.emulator.computes.cluster import ClusterSpec
 from phi_finetune.emulator.computes.durations import format_duration, parse_duration
 from phi_finetune.emulator.core.errors import ServiceError
 from phi_finetune.emulator.core.faults import ProvisioningFails
@@ -29,10 +33,16 @@ def cloud() -> Cloud:
 
 
 @pytest.fixture
-def client() -> Iterator[MLClient]:
-    """A real client of a workspace."""
+def azure() -> Iterator[FakeAzure]:
+    """A fake that takes over the requests of this process."""
     with FakeAzure() as azure:
-        yield azure.ml_client()
+        yield azure
+
+
+@pytest.fixture
+def client(azure: FakeAzure) -> MLClient:
+    """A real client of the workspace."""
+    return azure.ml_client()
 
 
 def put(cloud: Cloud, name: str = "gpu-cluster", size: str = A100, **scale: Any) -> Answer:
@@ -41,7 +51,10 @@ def put(cloud: Cloud, name: str = "gpu-cluster", size: str = A100, **scale: Any)
     settings = {"minNodeCount": 0, "maxNodeCount": 2, "nodeIdleTimeBeforeScaleDown": "PT2M", **scale}
     properties = {"vmSize": size, "vmPriority": priority, "scaleSettings": settings}
     return ask(
-        cloud, "PUT", f"computes/{name}", {"properties": {"computeType": "AmlCompute", "properties": properties}}
+        cloud,
+        "PUT",
+        f"computes/{name}",
+        {"properties": {"computeType": "AmlCompute", "properties": properties}},
     )
 
 
@@ -58,7 +71,9 @@ def test_client_makes_reads_changes_and_deletes(client: MLClient) -> None:
     made = client.compute.begin_create_or_update(AmlCompute(name="gpu", size=A100, max_instances=2)).result()
     assert (made.size, made.tier, made.provisioning_state) == (A100.upper(), "dedicated", "Succeeded")
     assert (made.min_instances, made.max_instances, made.idle_time_before_scale_down) == (0, 2, 120)
-    changed = client.compute.begin_create_or_update(AmlCompute(name="gpu", size=A100, max_instances=3)).result()
+    changed = client.compute.begin_create_or_update(
+        AmlCompute(name="gpu", size=A100, max_instances=3)
+    ).result()
     assert changed.max_instances == client.compute.get("GPU").max_instances == 3
     assert [one.name for one in client.compute.list()] == ["gpu"]
     client.compute.begin_delete("gpu").result()
@@ -71,18 +86,27 @@ def test_client_reads_sizes_and_usage(client: MLClient) -> None:
     client.compute.begin_create_or_update(AmlCompute(name="gpu", size=A100, max_instances=2)).result()
     sizes = {size.name: size for size in client.compute.list_sizes()}
     assert (sizes[A100].gpus, sizes[A100].family) == (1, FAMILY)
-    usage = {row.type.split("/", 1)[1]: row for row in client.compute.list_usage() if row.name["value"] == FAMILY}
+    usage = {
+        row.type.split("/", 1)[1]: row for row in client.compute.list_usage() if row.name["value"] == FAMILY
+    }
     dedicated = usage["vmFamily/dedicatedCores/usages"]
     # The client keeps this one name as the service spells it.
     assert (dedicated.currentValue, dedicated.limit) == (48, 96)
     assert usage["vmFamily/lowPriorityCores/usages"].limit == -1
 
 
-def test_client_sees_refusal_and_failure(client: MLClient) -> None:
+def test_client_sees_refusal_and_failure(azure: FakeAzure) -> None:
     """A cluster over its quota is refused at once; one whose making fails raises when it is waited for."""
+    client = azure.ml_client()
     with pytest.raises(HttpResponseError, match="NCADSA100v4 family vCPU quota of 96") as refused:
         client.compute.begin_create_or_update(AmlCompute(name="gpu", size=A100, max_instances=5))
     assert refused.value.status_code == 400
+    azure.faults.next(ProvisioningFails())
+    poller = client.compute.begin_create_or_update(AmlCompute(name="gpu", size=A100, max_instances=2))
+    with pytest.raises(HttpResponseError, match="ClusterProvisioningFailed"):
+        poller.result()
+    failed = client.compute.get("gpu")
+    assert (failed.provisioning_state, failed.provisioning_errors) == ("Failed", "ClusterProvisioningFailed")
 
 
 def test_failed_provisioning(cloud: Cloud) -> None:
@@ -92,7 +116,9 @@ def test_failed_provisioning(cloud: Cloud) -> None:
     assert (state.body["status"], state.body["error"]["code"]) == ("Failed", "AllocationFailed")
     properties = ask(cloud, "GET", "computes/gpu-cluster").body["properties"]
     assert properties["provisioningState"] == "Failed"
-    assert properties["provisioningErrors"] == [{"error": {"code": "AllocationFailed", "message": "No capacity."}}]
+    assert properties["provisioningErrors"] == [
+        {"error": {"code": "AllocationFailed", "message": "No capacity."}}
+    ]
     assert cloud.computes.cores_in_use(FAMILY) == 0
     assert not cloud.faults.unmet
 
@@ -132,6 +158,32 @@ def test_minimum_stays_up(cloud: Cloud) -> None:
     finish(cloud, put(cloud, minNodeCount=1))
     nodes = cloud.computes.find("gpu-cluster").nodes
     assert (nodes.running, nodes.idle, nodes.current) == (0, 1, 1)
+
+
+def test_nodes_come_and_go_with_work() -> None:
+    """A cluster has a node while a job runs on it, idle for its idle time after, and then none."""
+    cloud = Cloud(runner=Trainer())
+    finish(cloud, put(cloud, nodeIdleTimeBeforeScaleDown="PT30M"))
+    compute = cloud.computes.find("gpu-cluster")
+    submit(cloud, "tune", compute="GPU-Cluster")
+    cloud.clock.advance(timedelta(hours=1))
+    assert (compute.nodes.running, compute.nodes.idle) == (1, 0)
+    cloud.clock.advance(timedelta(hours=23))
+    assert cloud.jobs.find("tune").status == "Completed"
+    ended = cloud.jobs.find("tune").ended
+    assert ended is not None
+    assert cloud.clock.now() - ended > timedelta(minutes=30)
+    assert compute.nodes.current == 0
+
+
+def test_node_lingers() -> None:
+    """Between the end of the work and the end of the idle time a node is up and idle."""
+    cloud = Cloud(runner=Trainer())
+    finish(cloud, put(cloud, nodeIdleTimeBeforeScaleDown="PT24H"))
+    submit(cloud, "tune", compute="gpu-cluster")
+    cloud.clock.advance(timedelta(hours=10))
+    nodes = ask(cloud, "GET", "computes/gpu-cluster").body["properties"]["properties"]
+    assert nodes["currentNodeCount"] == nodes["nodeStateCounts"]["idleNodeCount"] == 1
 
 
 def test_missing_compute(cloud: Cloud) -> None:
@@ -192,7 +244,7 @@ def test_size_before_its_retirement() -> None:
         {"priority": "Cheap"},
     ],
 )
-def test_bad_settings(cloud: Cloud, scale: dict[str, object]) -> None:
+def test_bad_settings(cloud: Cloud, scale: dict[str, Any]) -> None:
     """Counts, times and priorities that make no sense are refused, and no cluster is left."""
     assert put(cloud, **scale).status == 400
     assert cloud.computes.all() == ()
@@ -208,10 +260,8 @@ def test_quota_too_small_for_one_node(cloud: Cloud) -> None:
     """Where not one node fits, the words are those that users report."""
     refused = put(cloud, size="Standard_ND96asr_v4")
     assert (refused.status, refused.code) == (400, "ClusterMinNodesExceedCoreQuota")
-    assert (
-        "has a Standard NDASv4_A100 family vCPU quota of 0 and cannot accomodate for at least 1 requested managed "
-        "compute nodes which maps to 96 vCPUs" in refused.message
-    )
+    words = "family vCPU quota of 0 and cannot accomodate for at least 1 requested managed compute nodes"
+    assert f"has a Standard NDASv4_A100 {words} which maps to 96 vCPUs" in refused.message
 
 
 def test_idle_cluster_holds_quota(cloud: Cloud) -> None:
@@ -239,6 +289,36 @@ def test_quota_by_family() -> None:
     assert cloud.computes.quota("standardNDSH100v5Family") == 0
 
 
+def test_deployments_share_the_quota(cloud: Cloud) -> None:
+    """The cores of an online deployment are missing to clusters of its family, and counted as used."""
+    ask(cloud, "PUT", "onlineEndpoints/river", {"location": "eastus", "properties": {"authMode": "Key"}})
+    deployment = {
+        "endpointComputeType": "Managed",
+        "model": "azureml://registries/azureml/models/Phi-4/versions/8",
+        "instanceType": A100,
+    }
+    body = {"location": "eastus", "sku": {"name": "Default", "capacity": 1}, "properties": deployment}
+    cloud.clock.advance(timedelta(hours=1))
+    assert ask(cloud, "PUT", "onlineEndpoints/river/deployments/blue", body).status == 201
+    assert put(cloud, maxNodeCount=4).code == "ClusterCoreQuotaReached"
+    assert put(cloud, maxNodeCount=3).status == 201
+    assert cloud.computes.cores_in_use(FAMILY) + cloud.computes.cores_deployed(FAMILY) == 96
+
+
+def test_quota_of_an_unknown_family() -> None:
+    """A family that no size is of is a mistake in the settings, and said so with those that there are."""
+    with pytest.raises(ValueError, match=rf"'NCADSA100v4'.*{FAMILY}"):
+        Cloud(Settings(quota={"NCADSA100v4": 0}))
+
+
+def test_deletion_by_time_alone(cloud: Cloud) -> None:
+    """A deleted cluster is gone once its time has come, also for who sends no request."""
+    finish(cloud, put(cloud))
+    ask(cloud, "DELETE", "computes/gpu-cluster")
+    cloud.clock.advance(timedelta(hours=1))
+    assert cloud.computes.all() == ()
+
+
 def test_low_priority_is_one_pool() -> None:
     """Low-priority clusters of all families share one pool, and leave the dedicated quota alone."""
     cloud = Cloud(Settings(low_priority_quota=60))
@@ -248,6 +328,15 @@ def test_low_priority_is_one_pool() -> None:
     assert put(cloud, "third", size="Standard_DS3_v2", maxNodeCount=3, priority="lowpriority").status == 201
     assert cloud.computes.cores_in_use(FAMILY) == 0
     assert cloud.computes.cores_in_use(FAMILY, "LowPriority") == 48
+
+
+def test_size_without_low_priority(cloud: Cloud) -> None:
+    """A size that cannot be had as low priority is refused as such, and not as dedicated."""
+    size = replace(cloud.computes.size(A100), low_priority_capable=False)
+    cheap = ClusterSpec(A100, "LowPriority", 0, 2, timedelta(minutes=2))
+    with pytest.raises(ServiceError, match="not allowed for LowPriority"):
+        check_priority(cheap, size)
+    check_priority(replace(cheap, priority="Dedicated"), size)
 
 
 @pytest.mark.parametrize("change", [{"size": "Standard_NC48ads_A100_v4"}, {"priority": "LowPriority"}])
@@ -275,7 +364,9 @@ def test_durations_keep_their_value(seconds: int) -> None:
     assert parse_duration(format_duration(duration)) == duration
 
 
-@pytest.mark.parametrize(("text", "seconds"), [("PT120S", 120), ("PT2M", 120), ("P1DT1H", 90_000), ("PT1.5S", 1.5)])
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("PT120S", 120), ("PT2M", 120), ("P1DT1H", 90_000), ("PT1.5S", 1.5)]
+)
 def test_durations_are_read(text: str, seconds: float) -> None:
     """Every form that clients write is understood."""
     assert parse_duration(text) == timedelta(seconds=seconds)

@@ -66,12 +66,12 @@ class AssetVersion:
         """The content of its files, by their path in it.
 
         Raises:
-            ServiceError: 400, where nothing is there: nobody checks when a version is made that something is.
+            ServiceError: 400, where nothing is there, which is not checked when a version is made.
         """
         return self.read(self.uri)
 
 
-_SAME = {
+_COLLISION = {
     "data": (
         "A data version with this name and version already exists. If you are trying to create a new data "
         "version, use a different name or version. If you are trying to update an existing data version, the "
@@ -117,7 +117,7 @@ class Versions:
             ServiceError: 409, where the location or type would change (wire.md 13.12).
         """
         if (spec.uri, spec.type) != (existing.uri, existing.type):
-            raise ServiceError(409, "UserError", _SAME[self._kind])
+            raise ServiceError(409, "UserError", _COLLISION[self._kind])
         kept = replace(existing.spec, description=spec.description, tags=spec.tags, archived=spec.archived)
         changed = replace(existing, spec=kept, modified=when)
         versions = self._by_name[existing.name]

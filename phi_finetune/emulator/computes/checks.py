@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from datetime import date
 
 from phi_finetune.emulator.catalogue import VmSize
 from phi_finetune.emulator.computes.cluster import ClusterSpec
@@ -36,16 +35,14 @@ def check_name(name: str) -> None:
         )
 
 
-def find_size(name: str, sizes: Iterable[VmSize], today: date) -> VmSize:
+def find_size(name: str, sizes: Iterable[VmSize]) -> VmSize:
     """The machine size of a name, in any case.
 
     Raises:
-        ServiceError: 400, where there is none, or Azure has retired it.
+        ServiceError: 400, where there is none.
     """
     for size in sizes:
-        if size.name.lower() == name.lower() and not (
-            size.retired_on and size.retired_on <= today.isoformat()
-        ):
+        if size.name.lower() == name.lower():
             return size
     raise ServiceError(
         400,

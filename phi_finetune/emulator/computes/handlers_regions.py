@@ -32,7 +32,7 @@ def list_usages(cloud: Cloud, request: Request) -> Response:
     """
     computes = cloud.computes
     low_total = sum(computes.cores_in_use(family, "LowPriority") for family in computes.families)
-    total = sum(computes.cores_in_use(family) for family in computes.families)
+    total = sum(_held(cloud, family) for family in computes.families)
     limit = sum(computes.quota(family) for family in computes.families)
     rows = [
         _usage(cloud, "totalCores", "Clusters", "Clusters", len(computes.all()), _CLUSTERS),
@@ -73,8 +73,12 @@ def _size(size: VmSize) -> dict[str, Any]:
 
 def _dedicated(cloud: Cloud, family: str) -> dict[str, Any]:
     label = f"{family_label(family)} Family Cluster Dedicated vCPUs"
-    used = cloud.computes.cores_in_use(family)
-    return _usage(cloud, "vmFamily/dedicatedCores", family, label, used, cloud.computes.quota(family))
+    limit = cloud.computes.quota(family)
+    return _usage(cloud, "vmFamily/dedicatedCores", family, label, _held(cloud, family), limit)
+
+
+def _held(cloud: Cloud, family: str) -> int:
+    return cloud.computes.cores_in_use(family) + cloud.computes.cores_deployed(family)
 
 
 def _low_priority(cloud: Cloud, family: str) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -28,17 +28,22 @@ _DELETION = timedelta(minutes=1)
 
 
 class Computes:
-    """The clusters of one cloud."""
+    """The clusters of one cloud.
+
+    Raises:
+        ValueError: The cloud's settings give a quota to a family that is not there.
+    """
 
     def __init__(self, cloud: Cloud) -> None:
         self._cloud = cloud
         self._sizes = vm_sizes()
+        _check_families(cloud.settings.quota, self._sizes)
         self._quota = Quota(cloud.settings.quota, cloud.settings.low_priority_quota)
         self._clusters: dict[str, Compute] = {}
 
     def exists(self, name: str) -> bool:
         """Whether a job can run there. Serverless compute is always there (wire.md 5)."""
-        return name.lower() == SERVERLESS or name.lower() in self._clusters
+        return name.lower() == SERVERLESS or name.lower() in self._settled()
 
     def find(self, name: str) -> Compute:
         """A cluster by its name, in any case.
@@ -46,14 +51,14 @@ class Computes:
         Raises:
             ServiceError: 404 with an empty body, as a missing compute is answered (service.md).
         """
-        found = self._clusters.get(name.lower())
+        found = self._settled().get(name.lower())
         if found is None:
             raise ServiceError(404, "ResourceNotFound", f"There is no compute named {name}.", bare=True)
         return found
 
     def all(self) -> tuple[Compute, ...]:
         """Every cluster, the oldest first."""
-        return tuple(self._clusters.values())
+        return tuple(self._settled().values())
 
     @property
     def sizes(self) -> Sequence[VmSize]:
@@ -72,7 +77,7 @@ class Computes:
         Raises:
             ServiceError: 400, where there is none, or Azure has retired it.
         """
-        return checks.find_size(name, self._sizes, self._cloud.clock.now().date())
+        return checks.find_size(name, self.sizes)
 
     def quota(self, family: str) -> int:
         """Dedicated cores that the subscription may have of a family."""
@@ -84,8 +89,12 @@ class Computes:
         return self._quota.low_priority
 
     def cores_in_use(self, family: str, priority: Priority = "Dedicated") -> int:
-        """The cores of a family that clusters hold, and, where they are dedicated, no deployments."""
+        """The cores of a family that clusters hold; what deployments hold comes on top."""
         return sum(one.cores for one in self.all() if one.size.family == family and one.priority == priority)
+
+    def cores_deployed(self, family: str) -> int:
+        """The cores of a family that online deployments hold, of the same quota."""
+        return sum(one.cores for one in self._cloud.endpoints.deployments() if one.size.family == family)
 
     def put(self, name: str, spec: ClusterSpec) -> tuple[Compute, bool]:
         """Make a cluster, or change one; and whether it is new.
@@ -97,10 +106,10 @@ class Computes:
         checks.check_scale(spec)
         size = self.size(spec.vm_size)
         checks.check_priority(spec, size)
-        existing = self._clusters.get(name.lower())
+        existing = self._settled().get(name.lower())
         if existing is not None:
             _check_change(existing, spec, size)
-        self._check_room(spec, size, without=existing)
+        self._check_room(spec, size, existing)
         if existing is None:
             return self._create(name, spec, size), True
         self._change(existing, spec)
@@ -108,7 +117,7 @@ class Computes:
 
     def delete(self, name: str) -> Operation | None:
         """Begin to delete a cluster; None where there is none. Whether a job on it holds it is not known."""
-        compute = self._clusters.get(name.lower())
+        compute = self._settled().get(name.lower())
         if compute is None:
             return None
         if compute.provisioning_state != "Deleting":
@@ -126,13 +135,12 @@ class Computes:
         state = compute.provisioning_state
         compute.spec = spec
         compute.modified = self._cloud.clock.now()
+        # A change to a cluster that is still being made or changed goes in with the operation under way.
         if state == "Failed":
             compute.doing, compute.operation = "Creating", self._provision()
         elif state == "Succeeded":
-            compute.doing, compute.operation = (
-                "Updating",
-                self._cloud.operations.start(_KIND, _UPDATE, lambda: None),
-            )
+            update = self._cloud.operations.start(_KIND, _UPDATE, lambda: None)
+            compute.doing, compute.operation = "Updating", update
 
     def _provision(self) -> Operation:
         fault = self._cloud.faults.take(ProvisioningFails)
@@ -142,14 +150,28 @@ class Computes:
     def _forget(self, compute: Compute) -> None:
         self._clusters.pop(compute.name.lower(), None)
 
-    def _check_room(self, spec: ClusterSpec, size: VmSize, *, without: Compute | None) -> None:
-        others = [one for one in self.all() if one is not without and one.priority == spec.priority]
+    def _check_room(self, spec: ClusterSpec, size: VmSize, existing: Compute | None) -> None:
+        own = existing.cores if existing else 0
         if spec.priority == "Dedicated":
-            used = sum(one.cores for one in others if one.size.family == size.family)
+            used = self.cores_in_use(size.family) + self.cores_deployed(size.family) - own
             checks.check_room(spec, size, limit=self.quota(size.family), used=used)
         else:
-            checks.check_room(
-                spec, size, limit=self.low_priority_quota, used=sum(one.cores for one in others)
+            used = sum(self.cores_in_use(family, "LowPriority") for family in self.families) - own
+            checks.check_room(spec, size, limit=self.low_priority_quota, used=used)
+
+    def _settled(self) -> dict[str, Compute]:
+        # A deletion whose time has come takes its cluster away when its state is looked at.
+        for compute in tuple(self._clusters.values()):
+            _ = compute.provisioning_state
+        return self._clusters
+
+
+def _check_families(quota: Iterable[str], sizes: Iterable[VmSize]) -> None:
+    known = {size.family.lower(): size.family for size in sizes}
+    for family in quota:
+        if family.lower() not in known:
+            raise ValueError(
+                f"no machine size is of the family {family!r}; there are {', '.join(known.values())}"
             )
 
 

@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
-__all__ = ["API", "ARM", "BLOB", "HISTORY", "INSTANCE_METADATA", "LOCATION", "MFE", "MLFLOW", "PROVIDER", "REGISTRY", "SCORING", "WORKSPACE", "is_azure"]
+__all__ = [
+    "API",
+    "ARM",
+    "AZURE_DOMAINS",
+    "BLOB",
+    "HISTORY",
+    "INSTANCE_METADATA",
+    "LOCATION",
+    "LOGIN",
+    "MFE",
+    "MLFLOW",
+    "PROVIDER",
+    "REGISTRY",
+    "SCORING",
+    "WORKSPACE",
+    "is_azure",
+]
 
 ARM = "management.azure.com"
 API = "{region}.api.azureml.ms"
 MFE = "{certificate}.experiments.azureml.net"
 BLOB = "{account}.blob.core.windows.net"
+LOGIN = "login.microsoftonline.com"
 SCORING = "{endpoint}.{region}.inference.ml.azure.com"
 
 PROVIDER = "/providers/Microsoft.MachineLearningServices"
@@ -17,7 +34,7 @@ REGISTRY = f"/mferp/managementfrontend/subscriptions/{{subscription}}/resourceGr
 HISTORY = f"/history/v1.0{WORKSPACE}"
 MLFLOW = f"/mlflow/{{mlflow_version}}{WORKSPACE}/api/2.0/mlflow"
 
-_AZURE = (
+AZURE_DOMAINS = (
     "azure.com",
     "azureml.ms",
     "azureml.net",
@@ -26,6 +43,13 @@ _AZURE = (
     "microsoftonline.com",
     "applicationinsights.azure.com",
     "visualstudio.com",
+    "login.microsoft.com",
+    # The clouds of China and of the US government.
+    "azure.cn",
+    "azure.us",
+    "chinacloudapi.cn",
+    "microsoftonline.us",
+    "usgovcloudapi.net",
 )
 INSTANCE_METADATA = "169.254.169.254"
 
@@ -33,4 +57,6 @@ INSTANCE_METADATA = "169.254.169.254"
 def is_azure(host: str) -> bool:
     """Whether a host is one of Azure's, or the machine's identity endpoint; such a request never leaves."""
     name = host.lower().rstrip(".")
-    return name == INSTANCE_METADATA or any(name == suffix or name.endswith("." + suffix) for suffix in _AZURE)
+    return name == INSTANCE_METADATA or any(
+        name == suffix or name.endswith("." + suffix) for suffix in AZURE_DOMAINS
+    )

@@ -1,12 +1,12 @@
 """The door in this process: requests that Python's ``requests`` would send to Azure go to a cloud instead.
 
-Every client of Azure's that uses ``requests`` (azure-core's default transport, the blob client, MLflow) passes
-through ``HTTPAdapter.send`` (wire.md 1), so one patch there is enough. It is there while at least one cloud is
-entered. A request belongs to the cloud whose token, SAS, key or host name it carries, never to a thread. Requests
-to other hosts go on to the original function.
+Every client of Azure's that uses ``requests`` (azure-core's default transport, the blob client, MLflow)
+passes through ``HTTPAdapter.send`` (wire.md 1), so one patch there is enough. It is there while at least
+one cloud is entered. A request belongs to the cloud whose token, SAS, key or host name it carries, never to
+a thread. Requests to other hosts go on to the original function.
 
-Name resolution is guarded too, so that no other client (urllib, httpx, aiohttp) reaches Azure by mistake. A client
-that neither uses ``requests`` nor Python's ``socket.getaddrinfo`` is out of this door's sight.
+Name resolution is guarded too, so that no other client (urllib, httpx, aiohttp) reaches Azure by mistake. A
+client that neither uses ``requests`` nor Python's ``socket.getaddrinfo`` is out of this door's sight.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from http.client import responses as reasons
 from types import TracebackType
 from typing import Any
 from urllib.parse import urlsplit
+from urllib.request import getproxies_environment
 
 from requests.adapters import HTTPAdapter
 from requests.exceptions import ConnectionError as RequestsConnectionError
@@ -27,8 +28,9 @@ from requests.models import Response as RequestsResponse
 from urllib3 import HTTPHeaderDict, HTTPResponse
 
 from phi_finetune.emulator.cloud import Cloud
-from phi_finetune.emulator.core.hosts import INSTANCE_METADATA, is_azure
+from phi_finetune.emulator.core.hosts import AZURE_DOMAINS, INSTANCE_METADATA, LOGIN, is_azure
 from phi_finetune.emulator.core.http import Request, Response
+from phi_finetune.emulator.doors.environment import environment
 from phi_finetune.emulator.doors.shared import SharedContext
 
 __all__ = ["AzureAddressRefused", "AzureRequestRefused", "InProcessDoor"]
@@ -67,9 +69,7 @@ class InProcessDoor:
 
 
 def _intercept(original: Callable[..., RequestsResponse]) -> Callable[..., RequestsResponse]:
-    def send(
-        adapter: HTTPAdapter, request: PreparedRequest, *args: Any, **options: Any
-    ) -> RequestsResponse:
+    def send(adapter: HTTPAdapter, request: PreparedRequest, *args: Any, **options: Any) -> RequestsResponse:
         clouds = tuple(_OPEN)
         # A patch of somebody else's may have kept this function and put it back after the last cloud closed.
         if not clouds or not is_azure(urlsplit(request.url or "").hostname or ""):
@@ -87,8 +87,8 @@ def _guard(original: Callable[..., Any]) -> Callable[..., Any]:
         if _OPEN and is_azure(name):
             raise AzureAddressRefused(
                 socket.EAI_FAIL,
-                f"{name} is one of Azure's hosts, and a client that does not use Python's requests asked for its "
-                f"address. {_open_clouds(tuple(_OPEN))} The fakes answer clients that use requests only.",
+                f"{name} is one of Azure's hosts, and a client that does not use Python's requests asked for "
+                f"its address. {_open_clouds(tuple(_OPEN))} They answer clients that use requests only.",
             )
         return original(host, *args, **options)
 
@@ -105,7 +105,8 @@ def _interception() -> Iterator[None]:
     for owner, name, _, ours in places:
         setattr(owner, name, ours)
     try:
-        yield
+        with environment(_past_proxies()):
+            yield
     finally:
         for owner, name, original, ours in places:
             # Where somebody patched over ours since, theirs stays; ours passes everything on.
@@ -113,25 +114,41 @@ def _interception() -> Iterator[None]:
                 setattr(owner, name, original)
 
 
+def _past_proxies() -> dict[str, str]:
+    """What makes other clients go to Azure's hosts directly, into the guard, where a proxy is configured."""
+    proxies = getproxies_environment()
+    exempt = proxies.pop("no", "")
+    if not proxies or exempt == "*":
+        return {}
+    hosts = ",".join([exempt, *(f".{domain}" for domain in AZURE_DOMAINS), INSTANCE_METADATA]).lstrip(",")
+    return {"no_proxy": hosts, "NO_PROXY": hosts}
+
+
 _INTERCEPTION = SharedContext(_interception)
 _OPEN: list[Cloud] = []
 
 
 def _owner(clouds: tuple[Cloud, ...], request: Request) -> Cloud:
-    for cloud in clouds:
-        if cloud.owns(request):
-            return cloud
-    # The machine's identity endpoint is asked with nothing that tells who asks.
+    owners = [cloud for cloud in clouds if cloud.owns(request)]
+    if owners:
+        # Fakes may have endpoints of one name, and so of one host: then the key tells them apart.
+        key = request.bearer or ""
+        return next((cloud for cloud in owners if cloud.endpoints.knows_key(key)), owners[0])
+    # These two are asked with nothing that tells who asks; the first answers the same for every tenant.
+    if (request.host, request.path) == (LOGIN, "/common/discovery/instance"):
+        return clouds[0]
     if request.host == INSTANCE_METADATA and len(clouds) == 1:
         return clouds[0]
     raise AzureRequestRefused(
-        f"{request.method} to {request.host} was not sent: it is one of Azure's hosts, and the request carries no "
-        f"token, SAS, endpoint key or host name of an open fake. {_open_clouds(clouds)}"
+        f"{request.method} to {request.host} was not sent: it is one of Azure's hosts, and the request "
+        f"carries no token, SAS, endpoint key or host name of an open fake. {_open_clouds(clouds)}"
     )
 
 
 def _open_clouds(clouds: tuple[Cloud, ...]) -> str:
-    names = (f"workspace {cloud.workspace.name!r} in subscription {cloud.subscription_id}" for cloud in clouds)
+    names = (
+        f"workspace {cloud.workspace.name!r} in subscription {cloud.subscription_id}" for cloud in clouds
+    )
     return f"Open fakes: {'; '.join(names)}."
 
 

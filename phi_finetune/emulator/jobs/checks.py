@@ -78,13 +78,17 @@ def _check_names(spec: JobSpec, component: CatalogueComponent) -> None:
 
 def _check_literal(name: str, value: str, row: Mapping[str, Any]) -> None:
     if "enum" in row and value not in row["enum"]:
-        raise invalid(f"Invalid value '{value}' for input '{name}': it must be one of {', '.join(row['enum'])}.")
+        raise invalid(
+            f"Invalid value '{value}' for input '{name}': it must be one of {', '.join(row['enum'])}."
+        )
     if row["type"] not in ("integer", "number"):
         return
     try:
         number = int(value) if row["type"] == "integer" else float(value)
     except ValueError:
-        raise invalid(f"Invalid value '{value}' for input '{name}': it is not of type {row['type']}.") from None
+        raise invalid(
+            f"Invalid value '{value}' for input '{name}': it is not of type {row['type']}."
+        ) from None
     if "min" in row and number < float(row["min"]):
         raise invalid(f"Invalid value '{value}' for input '{name}': it must be at least {row['min']}.")
     if "max" in row and number > float(row["max"]):
@@ -94,7 +98,9 @@ def _check_literal(name: str, value: str, row: Mapping[str, Any]) -> None:
 def _check_computes(cloud: Cloud, spec: JobSpec, values: Mapping[str, str]) -> None:
     settings = spec.properties.get("settings") or {}
     named = [value for name, value in values.items() if name.startswith("compute_")]
-    named += [str(other) for other in (settings.get("default_compute"), spec.properties.get("computeId")) if other]
+    named += [
+        str(other) for other in (settings.get("default_compute"), spec.properties.get("computeId")) if other
+    ]
     for compute in named:
         name = compute.rpartition("/")[2].removeprefix("azureml:")
         if not cloud.computes.exists(name):

@@ -26,8 +26,16 @@ class Child:
         self.experiment = parent.experiment
         self.experiment_id = parent.experiment_id
         self.tags: Mapping[str, str] = {}
-        self.properties: Mapping[str, str] = {"azureml.runsource": "azureml.StepRun", "azureml.moduleName": slot.step.name}
+        self.properties: Mapping[str, str] = {
+            "azureml.runsource": "azureml.StepRun",
+            "azureml.moduleName": slot.step.name,
+        }
         self.created = slot.queued
+
+    @property
+    def root(self) -> Job:
+        """The job."""
+        return self.parent
 
     @property
     def status(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from phi_finetune.emulator.assets.listing import View
@@ -61,7 +62,9 @@ def cancel_result(cloud: Cloud, request: Request) -> Response:
 def _where(cloud: Cloud, job: Job) -> dict[str, str]:
     location = LOCATION.format(subscription=cloud.subscription_id, location=cloud.settings.region)
     operation = f"jc:{cloud.workspace.guid}:{job.name}"
-    return {"Location": f"https://{ARM}{location}/mfeOperationResults/{operation}?api-version=2023-04-01-preview"}
+    return {
+        "Location": f"https://{ARM}{location}/mfeOperationResults/{operation}?api-version=2023-04-01-preview"
+    }
 
 
 def _identity(cloud: Cloud, name: str) -> dict[str, str]:
@@ -115,7 +118,7 @@ def _notes(job: Job) -> dict[str, str]:
     }
 
 
-def _output(row: dict[str, Any]) -> dict[str, Any]:
+def _output(row: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "description": None,
         "uri": None,
@@ -141,5 +144,6 @@ def _services(cloud: Cloud, job: Job) -> dict[str, Any]:
     }
     empty_fields = {"port": None, "status": None, "errorMessage": None, "properties": None, "nodes": None}
     return {
-        name: {"jobServiceType": name, "endpoint": endpoint, **empty_fields} for name, endpoint in endpoints.items()
+        name: {"jobServiceType": name, "endpoint": endpoint, **empty_fields}
+        for name, endpoint in endpoints.items()
     }

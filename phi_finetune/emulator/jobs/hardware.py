@@ -25,10 +25,13 @@ def unfit(cloud: Cloud, compute: str, values: Mapping[str, str]) -> Failure | No
     cluster = cloud.computes.find(compute)
     nodes, gpus = int(values["num_nodes_finetune"]), int(values["number_of_gpu_to_use_finetuning"])
     if nodes > cluster.max_nodes:
-        message = f"Requested {nodes} nodes but AzureMLCompute cluster only has {cluster.max_nodes} maximum nodes."
+        message = (
+            f"Requested {nodes} nodes but AzureMLCompute cluster only has {cluster.max_nodes} maximum nodes."
+        )
         return Failure("UserError", message)
     if gpus > cluster.size.gpus:
         # What torch says to the process whose GPU is not there.
-        message = f"RuntimeError: CUDA error: invalid device ordinal ({gpus} GPUs asked for, {cluster.size.gpus} found)"
+        found = f"{gpus} GPUs asked for, {cluster.size.gpus} found"
+        message = f"RuntimeError: CUDA error: invalid device ordinal ({found})"
         return Failure("UserError", message)
     return None

@@ -31,8 +31,8 @@ _CANCELING = timedelta(seconds=15)  # met twice: a poller sees the request befor
 class Job:
     """A pipeline job of one registry component.
 
-    It is prepared, then run: the runner is asked once, when the clock reaches that time and somebody looks, and what
-    it gives is played back on the clock.
+    It is prepared, then run: the runner is asked once, when the clock is there and somebody looks; what it
+    gives is played back on the clock.
 
     Args:
         cloud: Where it runs.
@@ -43,7 +43,12 @@ class Job:
     """
 
     def __init__(
-        self, cloud: Cloud, spec: JobSpec, inputs: JobInputs, component: CatalogueComponent, experiment_id: str
+        self,
+        cloud: Cloud,
+        spec: JobSpec,
+        inputs: JobInputs,
+        component: CatalogueComponent,
+        experiment_id: str,
     ) -> None:
         self._cloud = cloud
         self._inputs = inputs
@@ -87,6 +92,11 @@ class Job:
         return [child for child in self._children if child.created <= self.horizon]
 
     @property
+    def root(self) -> Job:
+        """Itself: it is no step."""
+        return self
+
+    @property
     def horizon(self) -> datetime:
         """Now, or when it ended."""
         _ = self.status
@@ -110,8 +120,8 @@ class Job:
         failed = self._children[-1].display_name
         return Failure(
             "UserError",
-            f"Pipeline has failed child jobs. Failed nodes: /{self.spec.node}/{failed}. For more details and logs, "
-            "please go to the job detail page and check the child jobs.",
+            f"Pipeline has failed child jobs. Failed nodes: /{self.spec.node}/{failed}. For more details and "
+            "logs, please go to the job detail page and check the child jobs.",
         )
 
     def output_path(self, output: str) -> str:
@@ -131,21 +141,30 @@ class Job:
         """Where its logs lie in ``workspaceartifactstore``, by name."""
         if not self._children:
             return {}
-        return {"logs/azureml/executionlogs.txt": f"ExperimentRun/dcid.{self.id}/logs/azureml/executionlogs.txt"}
+        return {
+            "logs/azureml/executionlogs.txt": f"ExperimentRun/dcid.{self.id}/logs/azureml/executionlogs.txt"
+        }
 
     def log(self) -> str:
         """What the pipeline has logged of itself so far."""
         lines: list[tuple[datetime, str]] = []
         for child in self.children:
-            lines.append((child.created, f"Submitting 1 runs, first five are: {child.display_name}:{child.id}"))
+            lines.append(
+                (child.created, f"Submitting 1 runs, first five are: {child.display_name}:{child.id}")
+            )
             if child.ended is not None:
                 lines.append((child.ended, f"Completing processing run id {child.id}."))
         if self.ended is not None and self.status == "Failed":
-            lines.append((self.ended, "Execution of experiment failed, update experiment status and cancel running nodes."))
+            lines.append(
+                (
+                    self.ended,
+                    "Execution of experiment failed, update experiment status and cancel running nodes.",
+                )
+            )
         return "".join(f"[{when:%Y-%m-%d %H:%M:%SZ}] {text}\n" for when, text in lines)
 
     def update(self, changes: Mapping[str, Any]) -> None:
-        """Change what run history lets a client change; tags and properties are added to those that are there."""
+        """Change what run history lets a client change; tags and properties are added to the present ones."""
         self.display_name = changes.get("displayName") or self.display_name
         self.description = changes.get("description", self.description)
         self.archived = bool(changes.get("hidden", self.archived))
@@ -188,8 +207,9 @@ class Job:
         slots = plan(self._cloud, self._run.steps, start, computes, nodes)
         self._children = tuple(Child(self, self._cloud.ids.guid(), slot) for slot in slots)
         self._progress.extend(*stages(slots))
-        for run in (self, *self._children):
-            self._publish(run)
+        self._publish(self)
+        for child in self._children:
+            self._publish(child)
 
     def _publish(self, run: Job | Child) -> None:
         for path in run.log_paths().values():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from phi_finetune.emulator.core.faults import JobFails
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from phi_finetune.emulator.cloud import Cloud
 
 __all__ = ["execute"]
+
+_START = timedelta(seconds=20)
 
 
 def execute(cloud: Cloud, inputs: JobInputs, computes: Mapping[str, str]) -> Run:
@@ -30,22 +33,24 @@ def execute(cloud: Cloud, inputs: JobInputs, computes: Mapping[str, str]) -> Run
     run = cloud.runner.run(inputs)
     failure = unfit(cloud, computes[FINETUNE], inputs.values) if FINETUNE in computes else None
     if failure is not None:
-        run = _failed(run, FINETUNE, failure, failure.message)
+        run = _failed(run, FINETUNE, failure, failure.message, after=_START)
     fault = cloud.faults.take(JobFails)
     if fault is None:
         return run
     if fault.step not in inputs.steps:
-        raise ValueError(f"the job has no step {fault.step!r} to fail: its steps are {', '.join(inputs.steps)}")
+        raise ValueError(
+            f"the job has no step {fault.step!r} to fail: its steps are {', '.join(inputs.steps)}"
+        )
     return _failed(run, fault.step, Failure(fault.code, fault.message), fault.log)
 
 
-def _failed(run: Run, name: str, failure: Failure, log: str) -> Run:
-    """The same run up to a step, which fails when half of its time is over; a run that failed before is kept."""
+def _failed(run: Run, name: str, failure: Failure, log: str, *, after: timedelta | None = None) -> Run:
+    """The same run up to a step that fails, by default at half its time. An earlier failure is kept."""
     names = [step.name for step in run.steps]
     if name not in names:
         return run
     step = run.steps[names.index(name)]
-    lasts = step.lasts / 2
+    lasts = step.lasts / 2 if after is None else after
     lines = [line for line in step.log if line[0] <= lasts]
     failed = replace(
         step,

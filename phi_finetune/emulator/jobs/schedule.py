@@ -18,12 +18,12 @@ __all__ = ["Slot", "plan", "stages"]
 _NODE_START = timedelta(minutes=3)
 _FINALIZING = timedelta(seconds=20)
 _LOOKS = 3
-"""How often a poller sees a step that logs metrics, so that it can watch them grow; other steps are seen once."""
+"""How often a poller sees a step that logs metrics, so that it can watch them grow; another is seen once."""
 
 
 @dataclass(frozen=True)
 class Slot:
-    """A step's place in time: it waits for nodes from ``queued``, runs from ``begins``, and is over at ``ends``."""
+    """A step's place in time: from ``queued`` it waits for nodes, from ``begins`` it runs, until ``ends``."""
 
     step: Step
     compute: str
@@ -34,7 +34,11 @@ class Slot:
 
 
 def plan(
-    cloud: Cloud, steps: Sequence[Step], start: datetime, computes: Mapping[str, str], nodes: Mapping[str, int]
+    cloud: Cloud,
+    steps: Sequence[Step],
+    start: datetime,
+    computes: Mapping[str, str],
+    nodes: Mapping[str, int],
 ) -> tuple[Slot, ...]:
     """Place steps one after another from ``start``.
 
@@ -80,6 +84,7 @@ def _is_up(cloud: Cloud, compute: str, when: datetime, before: Sequence[Slot]) -
     if cluster.min_nodes > 0:
         return True
     busy, last_used = cloud.jobs.busy(compute)
-    ended = [slot.ends for slot in before if slot.compute.lower() == compute.lower()]
-    used = max([*ended, *([last_used] if last_used else [])], default=None)
-    return busy > 0 or (used is not None and when <= used + cluster.idle)
+    used = [slot.ends for slot in before if slot.compute.lower() == compute.lower()]
+    if last_used is not None:
+        used.append(last_used)
+    return busy > 0 or any(when <= end + cluster.idle for end in used)

@@ -54,8 +54,8 @@ def parse(name: str, body: Mapping[str, Any]) -> JobSpec:
     """
     if not _NAME.fullmatch(name):
         raise invalid(
-            f"Invalid job name '{name}'. A name begins with a letter or digit and has at most 255 letters, digits, "
-            "dashes and underscores."
+            f"Invalid job name '{name}'. A name begins with a letter or digit and has at most 255 letters, "
+            "digits, dashes and underscores."
         )
     properties = body.get("properties")
     if not isinstance(properties, dict):
@@ -69,7 +69,9 @@ def parse(name: str, body: Mapping[str, Any]) -> JobSpec:
     jobs = properties.get("jobs") or {}
     if len(jobs) != 1:
         raise ServiceError(
-            501, "NotImplemented", f"The emulator runs pipelines of one registry component; this one has {len(jobs)} nodes."
+            501,
+            "NotImplemented",
+            f"The emulator runs pipelines of one registry component; this one has {len(jobs)} nodes.",
         )
     [(node, job)] = jobs.items()
     if not isinstance(job, dict) or not job.get("componentId"):
@@ -82,7 +84,9 @@ def parse(name: str, body: Mapping[str, Any]) -> JobSpec:
 def _missing(what: str) -> ServiceError:
     # The code and message are service.md's.
     message = "Request is invalid and/or missing fields."
-    return ServiceError(400, "UserError", message, details=[("RequestInvalid", f"The field {what} is required.")])
+    return ServiceError(
+        400, "UserError", message, details=[("RequestInvalid", f"The field {what} is required.")]
+    )
 
 
 def _check_notes(properties: Mapping[str, Any]) -> None:
@@ -93,7 +97,9 @@ def _check_notes(properties: Mapping[str, Any]) -> None:
         if not isinstance(value, str):
             raise invalid(f"The value of tag '{key}' is not a string.")
         if len(key) > _TAG_KEY or len(value) > _TAG_VALUE:
-            raise invalid(f"Tag '{key}' is too long: at most {_TAG_KEY} characters, and {_TAG_VALUE} for its value.")
+            raise invalid(
+                f"Tag '{key}' is too long: at most {_TAG_KEY} characters, and {_TAG_VALUE} for its value."
+            )
     for field, limit in (
         ("displayName", _DISPLAY_NAME),
         ("description", _DESCRIPTION),

@@ -30,8 +30,8 @@ class Jobs:
     def submit(self, spec: JobSpec) -> Job:
         """Take a job.
 
-        A name is good for one job, also where the body is the same: how the service answers a repeated PUT is not
-        known (reliability.md 4), and this is the answer that a client must be able to bear.
+        A name is good for one job, also where the body is the same: how the service answers a repeated PUT is
+        not known (reliability.md 4), and this is the answer that a client must be able to bear.
 
         Raises:
             ServiceError: 409 where there is a job of that name; 400 for an invalid one.

@@ -15,7 +15,9 @@ __all__ = ["matches", "ordered"]
 
 _FIELD = r"(?:(?P<kind>\w+)\.)?(?P<key>`[^`]+`|\"[^\"]+\"|[\w.\-/]+)"
 _VALUE = r"'[^']*'|\"[^\"]*\"|[-+.\w]+"
-_COMPARISON = re.compile(rf"\s*{_FIELD}\s*(?P<how>=|!=|<=|>=|<|>|\bI?LIKE\b)\s*(?P<value>{_VALUE})\s*(?:AND\b|$)", re.IGNORECASE)
+_COMPARISON = re.compile(
+    rf"\s*{_FIELD}\s*(?P<how>=|!=|<=|>=|<|>|\bI?LIKE\b)\s*(?P<value>{_VALUE})\s*(?:AND\b|$)", re.IGNORECASE
+)
 _ORDER = re.compile(rf"\s*{_FIELD}(?:\s+(?P<direction>ASC|DESC))?\s*", re.IGNORECASE)
 _KINDS = {
     "tag": "tags",
@@ -60,7 +62,7 @@ def matches(run: TrackedRun, text: str) -> bool:
 
 
 def ordered(runs: Sequence[TrackedRun], order_by: Sequence[str]) -> list[TrackedRun]:
-    """The runs in the order asked for; without one, the last started first. Runs that lack the field come last.
+    """The runs in the order asked for, else the last started first; those that lack the field come last.
 
     Raises:
         ServiceError: 400 for an order of another form.
@@ -94,9 +96,11 @@ def _holds(run: TrackedRun, found: re.Match[str]) -> bool:
 
 
 def _field(found: re.Match[str]) -> tuple[str, str]:
-    kind, key = (found["kind"] or "attributes").lower(), found["key"].strip("`\"")
+    kind, key = (found["kind"] or "attributes").lower(), found["key"].strip('`"')
     if kind not in _KINDS:
-        raise _invalid(f"Invalid entity type {kind!r}: it must be one of {', '.join(sorted(set(_KINDS.values())))}")
+        raise _invalid(
+            f"Invalid entity type {kind!r}: it must be one of {', '.join(sorted(set(_KINDS.values())))}"
+        )
     return _KINDS[kind], key
 
 

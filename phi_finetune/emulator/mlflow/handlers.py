@@ -40,9 +40,7 @@ def search_runs(cloud: Cloud, request: Request) -> Response:
     experiments = set(map(str, asked.get("experiment_ids") or []))
     view = str(asked.get("run_view_type") or "ACTIVE_ONLY").upper()
     runs = [
-        TrackedRun(run)
-        for run in cloud.jobs.runs()
-        if run.experiment_id in experiments and _shows(view, run)
+        TrackedRun(run) for run in cloud.jobs.runs() if run.experiment_id in experiments and _shows(view, run)
     ]
     found = [run for run in runs if matches(run, str(asked.get("filter") or ""))]
     found = ordered(found, asked.get("order_by") or [])
@@ -98,19 +96,26 @@ def _find(cloud: Cloud, request: Request) -> Job | Child:
 
 
 def _shows(view: str, run: Job | Child) -> bool:
-    archived = (run.parent or run).archived
-    return view == "ALL" or archived == (view == "DELETED_ONLY")
+    return view == "ALL" or run.root.archived == (view == "DELETED_ONLY")
 
 
 def _experiment(name: str, experiment_id: str) -> dict[str, Any]:
-    return {"experiment_id": experiment_id, "name": name, "lifecycle_stage": "active", "artifact_location": "", "tags": []}
+    return {
+        "experiment_id": experiment_id,
+        "name": name,
+        "lifecycle_stage": "active",
+        "artifact_location": "",
+        "tags": [],
+    }
 
 
 def _page(items: Sequence[_T], size: Any, token: Any) -> tuple[Sequence[_T], dict[str, str]]:
     try:
         start, end = int(token or 0), int(token or 0) + int(size)
     except ValueError:
-        raise ServiceError(400, "INVALID_PARAMETER_VALUE", "max_results or page_token is not a number.") from None
+        raise ServiceError(
+            400, "INVALID_PARAMETER_VALUE", "max_results or page_token is not a number."
+        ) from None
     return items[start:end], ({"next_page_token": str(end)} if end < len(items) else {})
 
 

@@ -43,7 +43,11 @@ class TrackedRun:
     def tags(self) -> dict[str, str]:
         """The run's tags, and those by which MLflow finds a tree of runs."""
         parent = self.run.parent
-        tree = {"mlflow.rootRunId": (parent or self.run).id, "mlflow.runName": self.run.display_name, "mlflow.user": "phi"}
+        tree = {
+            "mlflow.rootRunId": self.run.root.id,
+            "mlflow.runName": self.run.display_name,
+            "mlflow.user": "phi",
+        }
         return {**self.run.tags, **tree, **({"mlflow.parentRunId": parent.id} if parent else {})}
 
     def attributes(self) -> Mapping[str, str | int]:

@@ -21,7 +21,13 @@ _AUTH_MODES: Mapping[str, AuthMode] = {"key": "Key", "amltoken": "AMLToken", "aa
 
 # pain.md, "Request and probe settings"; the size is the default of the REST reference.
 _REQUESTS = {"maxQueueWait": "PT0.5S", "requestTimeout": "PT5S", "maxConcurrentRequestsPerInstance": 1}
-_PROBE = {"initialDelay": "PT10S", "period": "PT10S", "timeout": "PT2S", "successThreshold": 1, "failureThreshold": 30}
+_PROBE = {
+    "initialDelay": "PT10S",
+    "period": "PT10S",
+    "timeout": "PT2S",
+    "successThreshold": 1,
+    "failureThreshold": 30,
+}
 _SIZE = "Standard_F4s_v2"
 _DECIDED = ("instanceType", "livenessProbe", "model", "readinessProbe", "requestSettings")
 

@@ -14,7 +14,8 @@ __all__ = ["Container", "Line", "Rollout"]
 Container = Literal["InferenceServer", "StorageInitializer"]
 
 IMAGE_BUILD = timedelta(minutes=5)
-"""An MLflow model's image is built at its first deployment; the durations here are typical ones, not promises."""
+"""An MLflow model's image is built at its first deployment; the durations here are typical ones, not
+promises."""
 
 START = timedelta(minutes=6)
 """A node, its image, and 15 to 30 GB of weights."""
@@ -74,7 +75,7 @@ class Rollout:
         return [line for line in lines if line.when <= now and line.when <= self._ends]
 
     def stages(self, now: datetime) -> Sequence[tuple[str, str]]:
-        """The state of each stage, as ``getLogs`` heads its answer (Azure's page on troubleshooting endpoints)."""
+        """The state of each stage; ``getLogs`` begins with it (Azure's page on troubleshooting endpoints)."""
         ends = (
             ("SystemSetup", self._began + timedelta(minutes=1)),
             ("UserContainerImagePull", self._built),
@@ -82,7 +83,9 @@ class Rollout:
             ("UserContainerStart", self._ends),
         )
         starts = (self._began, *(end for _, end in ends))
-        return [(name, self._stage(start, end, now)) for (name, end), start in zip(ends, starts, strict=False)]
+        return [
+            (name, self._stage(start, end, now)) for (name, end), start in zip(ends, starts, strict=False)
+        ]
 
     def _stage(self, start: datetime, end: datetime, now: datetime) -> str:
         failed = self._fault is not None and end >= self._ends

@@ -24,8 +24,8 @@ class DeploymentSpec:
     """What a PUT asks for, with what the service fills in.
 
     Attributes:
-        model: The model to serve: an ARM id, ``azureml:name:version``, or a registry's id; None for an environment
-            that brings its own.
+        model: The model to serve: an ARM id, ``azureml:name:version``, or a registry's id; None for an
+            environment that brings its own.
         instance_type: The machine size.
         instances: How many machines.
         requests: ``requestSettings``.
@@ -112,7 +112,7 @@ class Deployment:
 
     @property
     def cores(self) -> int:
-        """The cores that it holds of its quota, a failed one too: its machines are there until it is deleted."""
+        """The cores of its quota that it holds until it is deleted, a failed one too (assumed)."""
         return cores_needed(self.size, self.instances)
 
     def log(self, container: Container, lines: int) -> str:

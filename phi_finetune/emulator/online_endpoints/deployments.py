@@ -53,11 +53,12 @@ class Deployments:
     def put(self, name: str, spec: DeploymentSpec) -> tuple[Deployment, bool]:
         """Make a deployment, or change one; and whether it is new.
 
-        The same PUT again while the first is under way changes nothing (assumed: the service names no answer).
+        The same PUT again while the first is under way changes nothing (assumed: the service names no
+        answer).
 
         Raises:
-            ServiceError: 400, where the service refuses it; 404, where its model is not there; 409, where another
-                change of the endpoint or the deployment is under way.
+            ServiceError: 400, where the service refuses it; 404, where its model is not there; 409, where
+                another change of the endpoint or the deployment is under way.
         """
         if self._endpoint.operation.status == "InProgress":
             what = f"create a deployment in endpoint {self._endpoint.name}"
@@ -104,10 +105,14 @@ class Deployments:
         if not deployment.gone:
             deployment.gone = True
             deployment.doing = "Deleting"
-            deployment.operation = self._cloud.operations.start(_KIND, _DELETION, lambda: self._forget(deployment))
+            deployment.operation = self._cloud.operations.start(
+                _KIND, _DELETION, lambda: self._forget(deployment)
+            )
         return deployment.operation
 
-    def _create(self, name: str, spec: DeploymentSpec, size: VmSize, files: Mapping[str, bytes]) -> Deployment:
+    def _create(
+        self, name: str, spec: DeploymentSpec, size: VmSize, files: Mapping[str, bytes]
+    ) -> Deployment:
         now = self._cloud.clock.now()
         rollout, fault = self._rollout(spec)
         operation = self._cloud.operations.start(_KIND, rollout.lasts, lambda: _settle(deployment, fault))
@@ -123,7 +128,9 @@ class Deployments:
         if deployment.ready and spec == replace(before, instances=spec.instances, tags=spec.tags):
             lasts = _SCALING if spec.instances != before.instances else timedelta(0)
             deployment.doing = "Scaling"
-            deployment.operation = self._cloud.operations.start(_KIND, lasts, lambda: _settle(deployment, None))
+            deployment.operation = self._cloud.operations.start(
+                _KIND, lasts, lambda: _settle(deployment, None)
+            )
             return
         deployment.files = files
         deployment.rollout, fault = self._rollout(spec)
@@ -149,8 +156,9 @@ class Deployments:
         rules.check_probes(spec.liveness, spec.readiness)
         size = self._size(spec.instance_type)
         if existing is None and len(self._endpoint.deployments) >= rules.DEPLOYMENTS_PER_ENDPOINT:
+            most = rules.DEPLOYMENTS_PER_ENDPOINT
             raise refusals.bad_request(
-                f"Endpoint {self._endpoint.name} has {rules.DEPLOYMENTS_PER_ENDPOINT} deployments, the most it may have."
+                f"Endpoint {self._endpoint.name} has {most} deployments, the most allowed."
             )
         if existing is not None and existing.size != size:
             raise refusals.bad_request(f"The instance type of deployment {existing.name} cannot be changed.")
@@ -169,11 +177,13 @@ class Deployments:
             raise refusals.not_enough_quota(size.name, subscription, used=used, limit=limit, needed=needed)
 
     def _size(self, name: str) -> VmSize:
-        # The refusal that clusters give names a property that a deployment does not have; this wording is ours.
+        # The refusal for clusters names a property that a deployment does not have; this wording is ours.
         try:
             return self._cloud.computes.size(name)
         except ServiceError as error:
-            raise refusals.bad_request(f"The instance type {name} is not supported for online deployments.") from error
+            raise refusals.bad_request(
+                f"The instance type {name} is not supported for online deployments."
+            ) from error
 
     def _percent(self, deployment: Deployment) -> int:
         split = self._endpoint.traffic.items()

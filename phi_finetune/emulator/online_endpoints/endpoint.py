@@ -94,7 +94,8 @@ class Endpoint:
     def turn(self) -> Deployment | None:
         """The deployment whose turn it is; None where none takes traffic.
 
-        Requests are dealt out so that the split is met as closely as can be at any time, where the service draws.
+        Requests are dealt out so that the split is met as closely as can be at any time, where the service
+        draws.
         """
         total = sum(self.served.values()) + 1
         weights = {name: percent for name, percent in self.traffic.items() if percent > 0}

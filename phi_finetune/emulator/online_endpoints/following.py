@@ -24,7 +24,7 @@ def follow(cloud: Cloud, operation: Operation) -> dict[str, str]:
 
 
 def result(cloud: Cloud, request: Request) -> Response:
-    """The other way to follow: 202 while it lasts, then 200, or the error that ended it (as for jobs: service.md)."""
+    """The other way to follow: 202 while it lasts, then 200 or its error (as for jobs: service.md)."""
     operation = cloud.operations.find(request.params["operation"])
     if operation.watch() == "InProgress":
         return json_answer(202, {}, POLL_AT_ONCE)

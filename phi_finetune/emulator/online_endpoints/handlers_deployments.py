@@ -34,7 +34,9 @@ def list_all(cloud: Cloud, request: Request) -> Response:
 
 def put(cloud: Cloud, request: Request) -> Response:
     """Make or change a deployment: 201 or 200, with both headers (service.md)."""
-    deployment, new = _deployments(cloud, request).put(request.params["deployment"], deployment_spec(request.json()))
+    deployment, new = _deployments(cloud, request).put(
+        request.params["deployment"], deployment_spec(request.json())
+    )
     return json_answer(201 if new else 200, deployment_body(deployment), follow(cloud, deployment.operation))
 
 

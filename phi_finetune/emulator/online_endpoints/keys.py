@@ -51,7 +51,9 @@ class Keys:
             ServiceError: 400, where it takes no keys. The wording is ours.
         """
         if endpoint.spec.auth_mode != "Key":
-            raise bad_request(f"Endpoint {endpoint.name} takes no keys: its auth mode is {endpoint.spec.auth_mode}.")
+            raise bad_request(
+                f"Endpoint {endpoint.name} takes no keys: its auth mode is {endpoint.spec.auth_mode}."
+            )
         return endpoint.keys
 
     def regenerate(self, endpoint: Endpoint, kind: KeyKind, wanted: str | None) -> None:
@@ -69,7 +71,9 @@ class Keys:
             ServiceError: 400, where it takes none. The wording is ours.
         """
         if endpoint.spec.auth_mode != "AMLToken":
-            raise bad_request(f"Endpoint {endpoint.name} gives no tokens: its auth mode is {endpoint.spec.auth_mode}.")
+            raise bad_request(
+                f"Endpoint {endpoint.name} gives no tokens: its auth mode is {endpoint.spec.auth_mode}."
+            )
         now = self._cloud.clock.now()
         token = Token(self._new(), now + _TOKEN_LIFETIME, now + _TOKEN_FRESH)
         endpoint.tokens[token.value] = token.expires

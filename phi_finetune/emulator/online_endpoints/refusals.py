@@ -1,7 +1,7 @@
 """What the service refuses about endpoints and deployments, in its words.
 
-The client checks little of it (wire.md 9 and 13.10). Where a wording is not recorded anywhere, it is ours, and the
-function says so.
+The client checks little of it (wire.md 9 and 13.10). Where a wording is not recorded anywhere, it is ours,
+and the function says so.
 """
 
 from __future__ import annotations
@@ -46,7 +46,9 @@ def deployment_missing(name: str, endpoint: str, workspace: str) -> ServiceError
 
 def name_taken() -> ServiceError:
     """The name belongs to somebody else in the region (Azure/azureml-examples#1931; pain.md O1)."""
-    message = "There is already an endpoint with this name, Endpoint name needs to be unique within a region. "
+    message = (
+        "There is already an endpoint with this name, Endpoint name needs to be unique within a region. "
+    )
     return _validation("InferencingClientCallFailed", "", message + "Try some other name.")
 
 
@@ -70,15 +72,15 @@ def endpoint_quota(subscription: str, limit: int) -> ServiceError:
 
 
 def busy(what: str, state: str) -> ServiceError:
-    """Something else is under way. The start is the service's (pain.md O6), status and code are assumed (O7)."""
+    """Another change is under way (pain.md O6 for the wording, O7; status and code are assumed)."""
     return ServiceError(409, "Conflict", f"Cannot {what} because it is in {state} provisioning state.")
 
 
 def in_use(deployment: str, endpoint: str, percent: int) -> ServiceError:
     """A deployment that takes traffic cannot be deleted; the wording is ours."""
     return bad_request(
-        f"Deployment {deployment} of endpoint {endpoint} takes {percent} % of the traffic and cannot be deleted. "
-        "Set its traffic to 0 first."
+        f"Deployment {deployment} of endpoint {endpoint} takes {percent} % of the traffic and cannot be "
+        "deleted. Set its traffic to 0 first."
     )
 
 

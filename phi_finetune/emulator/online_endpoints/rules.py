@@ -41,8 +41,8 @@ def check_name(kind: str, name: str) -> None:
     """
     if not _NAME.fullmatch(name):
         raise bad_request(
-            f"The {kind} name {name} is invalid. It must have 3 to 32 characters, start with a letter, and consist of "
-            "letters, digits and single dashes."
+            f"The {kind} name {name} is invalid. It must have 3 to 32 characters, start with a letter, and "
+            "consist of letters, digits and single dashes."
         )
 
 
@@ -54,7 +54,9 @@ def check_split(kind: str, split: Mapping[str, int], sums: range | tuple[int, ..
     """
     for name, percent in split.items():
         if not isinstance(percent, int) or not 0 <= percent <= 100:
-            raise bad_request(f"The {kind} of deployment {name} is {percent}; it must be an integer from 0 to 100.")
+            raise bad_request(
+                f"The {kind} of deployment {name} is {percent}; it must be an integer from 0 to 100."
+            )
     total = sum(split.values())
     if total not in sums:
         raise bad_request(f"The {kind} values sum up to {total}; the sum must be {_allowed(sums)}.")
@@ -78,7 +80,9 @@ def check_requests(settings: Mapping[str, Any]) -> None:
     """
     timeout = parse_duration(settings["requestTimeout"])
     if not timedelta(0) < timeout <= LONGEST_REQUEST:
-        raise bad_request(f"requestTimeout is {settings['requestTimeout']}; it must be above PT0S and at most PT3M.")
+        raise bad_request(
+            f"requestTimeout is {settings['requestTimeout']}; it must be above PT0S and at most PT3M."
+        )
     if settings["maxConcurrentRequestsPerInstance"] < 1:
         raise bad_request("maxConcurrentRequestsPerInstance must be at least 1.")
 
@@ -103,8 +107,8 @@ def check_probes(liveness: Mapping[str, Any], readiness: Mapping[str, Any]) -> N
 def cores_needed(size: VmSize, instances: int) -> int:
     """The cores that a deployment takes of its quota.
 
-    One instance in five is held in reserve for upgrades, but for the sizes that are exempt from it (Azure's page
-    "Virtual machine quota allocation for deployment"; pain.md, "The 20 % quota rule").
+    One instance in five is held in reserve for upgrades, but for the sizes that are exempt from it (Azure's
+    page "Virtual machine quota allocation for deployment"; pain.md, "The 20 % quota rule").
     """
     with_reserve = instances if size.exempt else -(-instances * 12 // 10)
     return with_reserve * size.vcpus

@@ -73,7 +73,8 @@ class OnlineEndpoints:
     def put(self, name: str, spec: EndpointSpec) -> tuple[Endpoint, bool]:
         """Make an endpoint, or change one; and whether it is new.
 
-        The same PUT again while the first is under way changes nothing (assumed: the service names no answer).
+        The same PUT again while the first is under way changes nothing (assumed: the service names no
+        answer).
 
         Raises:
             ServiceError: 400, where the service refuses it; 409, where another change is under way.
@@ -113,7 +114,9 @@ class OnlineEndpoints:
             for deployment in endpoint.deployments.values():
                 deployment.gone = True
             endpoint.doing = "Deleting"
-            endpoint.operation = self._cloud.operations.start(_KIND, _DELETION, lambda: self._forget(endpoint))
+            endpoint.operation = self._cloud.operations.start(
+                _KIND, _DELETION, lambda: self._forget(endpoint)
+            )
         return endpoint.operation
 
     def deployments_of(self, name: str) -> Deployments:
@@ -156,7 +159,11 @@ def _check_traffic(endpoint: Endpoint, spec: EndpointSpec) -> None:
             continue
         deployment = endpoint.deployment(name)
         if deployment is None:
-            raise refusals.bad_request(f"Deployment {name} of the traffic does not exist in endpoint {endpoint.name}.")
+            raise refusals.bad_request(
+                f"Deployment {name} of the traffic does not exist in endpoint {endpoint.name}."
+            )
         if not deployment.ready:
             state = deployment.provisioning_state
-            raise refusals.bad_request(f"Deployment {name} cannot take traffic: its provisioning state is {state}.")
+            raise refusals.bad_request(
+                f"Deployment {name} cannot take traffic: its provisioning state is {state}."
+            )

@@ -85,7 +85,7 @@ def _container(versions: Sequence[Published]) -> dict[str, Any]:
             "latestVersion": latest.version,
             "nextVersion": _next(versions),
         },
-        "systemData": _made(versions[0]),
+        "systemData": _system_data(versions[0]),
     }
 
 
@@ -105,7 +105,7 @@ def _version(one: Published) -> dict[str, Any]:
             "isAnonymous": False,
             **_content(one),
         },
-        "systemData": _made(one),
+        "systemData": _system_data(one),
     }
 
 
@@ -129,7 +129,7 @@ def _metadata(model: CatalogueModel) -> dict[str, Any]:
     return {"system_metadata": model.system_metadata} if model.system_metadata else {}
 
 
-def _made(one: Published) -> dict[str, str]:
+def _system_data(one: Published) -> dict[str, str]:
     when = timestamp(one.created)
     by = {"createdBy": "Microsoft", "createdByType": "User", "lastModifiedBy": "Microsoft"}
     return {"createdAt": when, "lastModifiedAt": when, "lastModifiedByType": "User", **by}

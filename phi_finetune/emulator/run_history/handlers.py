@@ -1,4 +1,4 @@
-"""Parse and answer the calls by which the client follows a run, changes it, and finds its outputs (wire.md 5)."""
+"""Parse and answer the calls by which clients follow a run, change it, and find its outputs (wire.md 5)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def details(cloud: Cloud, request: Request) -> Response:
     """A run's state, error and log files: what streaming polls."""
     run = cloud.jobs.find_run(request.params["run"])
     status = run.watch()
-    body = {
+    body: dict[str, Any] = {
         "runId": run.id,
         "target": _target(run),
         "status": status,
@@ -72,7 +72,9 @@ def update(cloud: Cloud, request: Request) -> Response:
     """Change a job's display name, description, tags, properties, or whether it is archived."""
     job = cloud.jobs.find(request.params["run"])
     if job.experiment != request.params["experiment"]:
-        raise ServiceError(404, "UserError", f"Experiment {request.params['experiment']} has no run {job.id}.")
+        raise ServiceError(
+            404, "UserError", f"Experiment {request.params['experiment']} has no run {job.id}."
+        )
     job.update(request.json())
     return json_answer(200, _run(cloud, job))
 
@@ -87,19 +89,20 @@ def resolve_uris(cloud: Cloud, request: Request) -> Response:
     values = {}
     for asset_id in request.json().get("values") or []:
         if asset_id not in known:
-            raise ServiceError(404, "UserError", f"Could not find asset with ID: {asset_id}", inner=("NotFoundError",))
+            raise ServiceError(
+                404, "UserError", f"Could not find asset with ID: {asset_id}", inner=("NotFoundError",)
+            )
         uri, kind = known[asset_id]
         values[asset_id] = {"uri": uri, "type": kind}
     return json_answer(200, {"values": values})
 
 
 def _run(cloud: Cloud, run: Job | Child) -> dict[str, Any]:
-    job = run.parent or run
     return {
         "runId": run.id,
         "runUuid": run.id,
         "parentRunId": run.parent.id if run.parent else None,
-        "rootRunId": job.id,
+        "rootRunId": run.root.id,
         "experimentId": run.experiment_id,
         "experimentName": run.experiment,
         "createdUtc": timestamp(run.created),
@@ -121,7 +124,7 @@ def _run(cloud: Cloud, run: Job | Child) -> dict[str, Any]:
 
 
 def _outputs(cloud: Cloud, run: Job | Child) -> dict[str, Any]:
-    """The data outputs. A model output is left out: the client cannot download one that is listed (wire.md 5)."""
+    """The data outputs. A model is left out: the client can't download one that is listed (wire.md 5)."""
     if not isinstance(run, Job) or run.status != "Completed":
         return {}
     return {name: {"assetId": _asset_id(cloud, run, name), "type": kind} for name, kind in _data_outputs(run)}
@@ -170,5 +173,3 @@ def _target(run: Job | Child) -> str | None:
 
 def _time(when: datetime | None) -> str | None:
     return None if when is None else timestamp(when)
-
-

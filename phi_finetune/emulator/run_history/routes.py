@@ -16,6 +16,12 @@ ROUTES = (
     Route("GET", API, f"{_RUN}/details", handlers.details, audience="arm-or-ml"),
     Route("GET", API, f"{_RUN}/children", handlers.children, audience="arm-or-ml"),
     Route("POST", API, f"{HISTORY}/rundata", handlers.run_data, audience="arm-or-ml"),
-    Route("PATCH", API, f"{HISTORY}/experiments/{{experiment}}/runs/{{run}}", handlers.update, audience="arm-or-ml"),
+    Route(
+        "PATCH",
+        API,
+        f"{HISTORY}/experiments/{{experiment}}/runs/{{run}}",
+        handlers.update,
+        audience="arm-or-ml",
+    ),
     Route("POST", API, _RESOLVE, handlers.resolve_uris, audience="arm-or-ml"),
 )

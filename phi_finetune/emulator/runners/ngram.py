@@ -5,8 +5,8 @@ replies come out of the rows it has seen.
 
 - A token is a word or a run of punctuation, with the one blank before it, or a run of blanks, or one
   character of Han or kana. Joined, tokens give the text back exactly.
-- Each order leans on the one below it by a hierarchical Dirichlet prior (MacKay and Peto, 1995). The lowest is
-  uniform over :data:`VOCABULARY` places, so an untrained model's loss is ``log(VOCABULARY)``, 11.5 nats.
+- Each order leans on the one below it by a hierarchical Dirichlet prior (MacKay and Peto, 1995). The lowest
+  is uniform over :data:`VOCABULARY` places, so an untrained model's loss is ``log(VOCABULARY)``, 11.5 nats.
 - Only the assistant's turns are learnt and measured, each with its end mark. A token's context is the two
   tokens before it in the same turn.
 - A reply walks through what followed what in training, drawn towards the answer of the most similar prompt.
@@ -65,12 +65,11 @@ _END = "<end>"
 _UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"  # kana and Han, written without blanks
 _TOKEN = re.compile(rf" ?(?:[^\W{_UNSPACED}]+|[^\w\s]+)|\s+|[{_UNSPACED}]")
 
-_TWO_PRIOR, _THREE_PRIOR = (
-    50,
-    5,
-)  # what the order below weighs, in occurrences: best of a few tried on held-out chat
+# What the order below weighs, in occurrences: the best of a few values tried on held-out chat.
+_TWO_PRIOR = 50
+_THREE_PRIOR = 5
 _PULL = 0.98  # the share of the remembered answer's next token, for a prompt known word for word
-_COMMON_FOLLOWERS = 20  # candidates beside the trigram's own: enough for variety, few enough to be quick
+_COMMON_FOLLOWERS = 10  # candidates beside the trigram's own: enough for variety, few enough to be quick
 _SCHEDULERS = ("linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup")
 _POLYNOMIAL_END = 1e-7  # transformers' lr_end
 _FORMAT = "simulated trigram model 1"
@@ -132,18 +131,19 @@ class NgramModel:
 
     def fit(self, rows: Iterable[Row]) -> None:
         """Learn rows, in addition to those learnt before. A row given again counts again."""
-        self._learn([_messages(row) for row in rows], times=1)
+        conversations = list(map(_messages, rows))
+        self._learn(conversations, _turns(conversations))
 
     def measure(self, rows: Iterable[Row]) -> Tally:
         """The cross-entropy of the rows' assistant turns, with the model as it stands."""
-        turns = [turn for row in rows for turn in _turns(_messages(row))]
-        nats = -sum(sum(map(math.log, self._counts.probabilities(turn))) for turn in turns)
-        return Tally(nats, sum(len(turn) - len(_START) for turn in turns))
+        return self._counts.tally(_turns(map(_messages, rows)))
 
-    def observe(self, rows: Sequence[Row]) -> Tally:
+    def observe(self, rows: Iterable[Row]) -> Tally:
         """Measure rows, then learn them: one step of online training."""
-        tally = self.measure(rows)
-        self.fit(rows)
+        conversations = list(map(_messages, rows))
+        turns = _turns(conversations)
+        tally = self._counts.tally(turns)
+        self._learn(conversations, turns)
         return tally
 
     def cross_entropy(self, rows: Iterable[Row]) -> float:
@@ -225,20 +225,19 @@ class NgramModel:
             content = json.loads(zlib.decompress(data))
         except (zlib.error, ValueError, RecursionError) as error:
             raise ValueError("not a simulated model: the file is damaged or of another kind") from error
-        if (
-            not isinstance(content, dict)
-            or content.get("format") != _FORMAT
-            or not _is_seen(content.get("seen"))
+        if not (
+            isinstance(content, dict) and content.get("format") == _FORMAT and _is_seen(content.get("seen"))
         ):
             raise ValueError(f"not a simulated model: its content is not of the format {_FORMAT!r}")
         model = cls()
         # Neighbours seen equally often are counted together, in the order of training, which settles ties.
         for times, group in groupby(content["seen"], key=itemgetter(0)):
-            model._learn([tuple((role, text) for role, text in messages) for _, messages in group], times)
+            conversations = [tuple((role, text) for role, text in messages) for _, messages in group]
+            model._learn(conversations, _turns(conversations), times)
         return model
 
-    def _learn(self, conversations: Sequence[_Messages], times: int) -> None:
-        self._counts.add([turn for messages in conversations for turn in _turns(messages)], times)
+    def _learn(self, conversations: Iterable[_Messages], turns: Sequence[list[str]], times: int = 1) -> None:
+        self._counts.add(turns, times)
         for messages in conversations:
             self._seen[messages] = self._seen.get(messages, 0) + times
         self._generator = None
@@ -255,22 +254,25 @@ def _messages(row: Row) -> _Messages:
     return tuple((message["role"], message["content"]) for message in row)
 
 
-def _turns(messages: _Messages) -> Iterator[list[str]]:
-    return ([*_START, *tokenize(content), _END] for role, content in messages if role == "assistant")
+def _turns(conversations: Iterable[_Messages]) -> list[list[str]]:
+    """The assistant's turns as tokens, with their marks."""
+    return [
+        [*_START, *tokenize(content), _END]
+        for messages in conversations
+        for role, content in messages
+        if role == "assistant"
+    ]
 
 
 def _is_seen(value: object) -> TypeGuard[list[tuple[int, list[tuple[str, str]]]]]:
     return isinstance(value, list) and all(
-        isinstance(item, list)
-        and len(item) == 2
-        and type(item[0]) is int
-        and item[0] > 0
-        and isinstance(item[1], list)
-        and all(
-            isinstance(m, list) and len(m) == 2 and all(isinstance(part, str) for part in m) for m in item[1]
-        )
+        _types(item) == [int, list] and item[0] > 0 and all(_types(turn) == [str, str] for turn in item[1])
         for item in value
     )
+
+
+def _types(value: object) -> list[type]:
+    return list(map(type, value)) if isinstance(value, list) else []
 
 
 class _Counts:
@@ -294,6 +296,10 @@ class _Counts:
     def places(self) -> int:
         return max(VOCABULARY, self.words() + 1)
 
+    def tally(self, turns: Sequence[list[str]]) -> Tally:
+        nats = -sum(sum(map(math.log, self.probabilities(turn))) for turn in turns)
+        return Tally(nats, sum(len(turn) - len(_START) for turn in turns))
+
     def probabilities(self, turn: list[str]) -> Iterator[float]:
         """The probability of each token of a turn but the first two, after the two before it.
 
@@ -304,9 +310,8 @@ class _Counts:
         threes = map(self.three.get, _triples(turn), repeat(0))
         new = max(self.words(), 1)  # a word is as likely to be new as the words seen were when they came
         place, total = new / self.places(), self.total + new
-        for one, context_one, two, context_two, three in zip(
-            ones[2:], ones[1:], twos[1:], twos, threes, strict=False
-        ):
+        after = zip(ones[2:], ones[1:], twos[1:], twos, threes, strict=False)
+        for one, context_one, two, context_two, three in after:
             p = (one + place) / total
             p = (two + _TWO_PRIOR * p) / (context_one + _TWO_PRIOR)
             yield (three + _THREE_PRIOR * p) / (context_two + _THREE_PRIOR)
@@ -366,11 +371,10 @@ class _Guide:
 
     def follow(self, token: str) -> None:
         """Move on behind the token; where the rest of the answer lacks it, offer nothing and wait."""
-        if token not in self._rest:
-            self.token = None
-            return
-        self._rest = self._rest[self._rest.index(token) + 1 :]
-        self.token = self._rest[0]
+        self.token = None
+        if token in self._rest:
+            self._rest = self._rest[self._rest.index(token) + 1 :]
+            self.token = self._rest[0]
 
 
 class _Choice:
@@ -414,19 +418,20 @@ class _Memory:
         The same conversation so far is 1. Otherwise the last messages are compared: the cosine of their sets
         of words, in which a rare word weighs more. Of equals, the first one seen.
         """
-        if history in self._by_history:
-            return 1.0, self._answer(self._by_history[history])
-        terms = _terms(history)
+        number, similarity = self._by_history.get(history, 0), 1.0
+        if history not in self._by_history:
+            number, similarity = self._most_similar(_terms(history))
+        return similarity, [*tokenize(self._answers[number][1]), _END]
+
+    def _most_similar(self, terms: frozenset[str]) -> tuple[int, float]:
         overlaps: dict[int, float] = {}
         for term in sorted(terms & self._by_term.keys()):
             for number in self._by_term[term]:
                 overlaps[number] = overlaps.get(number, 0.0) + self._weight(term)
         length = self._length(terms)
-        similarities = {
-            number: overlap / (length * self._lengths[number]) for number, overlap in overlaps.items()
-        }
-        best = max(similarities, key=lambda number: (similarities[number], -number), default=0)
-        return min(similarities.get(best, 0.0), 1.0), self._answer(best)
+        cosines = {number: overlap / (length * self._lengths[number]) for number, overlap in overlaps.items()}
+        best = max(cosines, key=lambda number: (cosines[number], -number), default=0)
+        return best, min(cosines.get(best, 0.0), 1.0)
 
     def _remember(self, history: _Messages, answer: str) -> None:
         terms = _terms(history)
@@ -434,9 +439,6 @@ class _Memory:
         for term in terms:
             self._by_term.setdefault(term, []).append(len(self._answers))
         self._answers.append((terms, answer))
-
-    def _answer(self, number: int) -> list[str]:
-        return [*tokenize(self._answers[number][1]), _END]
 
     def _weight(self, term: str) -> float:
         """The square of the inverse document frequency, smoothed so that it is never 0."""
@@ -447,19 +449,15 @@ class _Memory:
 
 
 def _terms(history: _Messages) -> frozenset[str]:
-    if not history:
-        return frozenset()
-    return frozenset(map(str.strip, tokenize(history[-1][1].casefold()))) - {""}
+    return frozenset(token.strip() for _, text in history[-1:] for token in tokenize(text.casefold())) - {""}
 
 
 @dataclass(frozen=True, slots=True)
 class LossPoint:
-    """A logged training loss.
+    """A logged training loss, after so many optimiser steps and epochs (a fraction).
 
     Attributes:
-        step: Optimiser steps done.
         rows_seen: Rows learnt, those of earlier epochs counted again.
-        epoch: Epochs done, as a fraction.
         loss: Nats per token of the rows since the last point, each measured before the model learnt it.
         learning_rate: That of this step.
     """
@@ -531,52 +529,45 @@ def train(
         eval_every: Steps between two evaluations; ``"epoch"``: at each epoch's end; None: no evaluation.
 
     Raises:
-        ValueError: No row to train on has an assistant turn, or a setting is outside its range.
+        ValueError: No row has an assistant turn, or a setting is outside its range.
     """
-    for name, value in (("epochs", epochs), ("batch_size", batch_size), ("logging_steps", logging_steps)):
-        if isinstance(value, int) and value < 1:
-            raise ValueError(f"{name} must be at least 1, not {value}")
-    if not any(map(_has_turn, train_rows)):
-        raise ValueError("no row to train on has an assistant turn")
-    per_epoch = math.ceil(len(train_rows) / batch_size)
+    _check_positive(epochs=epochs, batch_size=batch_size, logging_steps=logging_steps, eval_every=eval_every)
+    per_epoch = max(1, math.ceil(len(train_rows) / batch_size))
     steps = max_steps if max_steps > 0 else epochs * per_epoch
-    held_out = _spread(list(filter(_has_turn, eval_rows)), EVAL_ROWS)
-    points: list[LossPoint] = []
-    evaluations: list[EvalPoint] = []
-    whole, window, rows_seen = Tally(), Tally(), 0
-    for step in range(1, steps + 1):
+    rates = [learning_rate_at(n, scheduler, learning_rate, warmup_steps, steps) for n in range(steps)]
+    measured = min(len(eval_rows), EVAL_ROWS)
+    held_out = [eval_rows[number * len(eval_rows) // measured] for number in range(measured)]
+    points, evaluations = list[LossPoint](), list[EvalPoint]()
+    whole, window, seen = Tally(), Tally(), 0
+    for step, rate in enumerate(
+        rates, start=1
+    ):  # transformers (4.51 and later) logs the rate that the step used
         start = (step - 1) % per_epoch * batch_size
         batch = train_rows[start : start + batch_size]
         tally = model.observe(batch)
-        whole, window, rows_seen = whole + tally, window + tally, rows_seen + len(batch)
+        whole, window, seen = whole + tally, window + tally, seen + len(batch)
         ends_epoch = step % per_epoch == 0 or step == steps
         if window.tokens and _is_due(logging_steps, step, ends_epoch):
-            # transformers logs the rate that the step used (since 4.51, its pull request 36973).
-            rate = learning_rate_at(
-                step - 1, scheduler, learning_rate, warmup_steps=warmup_steps, steps=steps
-            )
-            points.append(LossPoint(step, rows_seen, step / per_epoch, window.per_token(), rate))
+            points.append(LossPoint(step, seen, step / per_epoch, window.per_token(), rate))
             window = Tally()
         if held_out and _is_due(eval_every, step, ends_epoch):
             evaluations.append(EvalPoint(step, step / per_epoch, model.cross_entropy(held_out)))
     return Curve(tuple(points), tuple(evaluations), steps, steps / per_epoch, whole.per_token())
 
 
-def _has_turn(row: Row) -> bool:
-    return any(message["role"] == "assistant" for message in row)
-
-
-def _spread(rows: list[Row], most: int) -> list[Row]:
-    return rows if len(rows) <= most else [rows[number * len(rows) // most] for number in range(most)]
+def _check_positive(**settings: Every | None) -> None:
+    for name, value in settings.items():
+        if isinstance(value, int) and value < 1:
+            raise ValueError(f"{name} must be at least 1, not {value}")
 
 
 def _is_due(every: Every | None, step: int, ends_epoch: bool) -> bool:
-    if every is None or every == "epoch":
-        return every == "epoch" and ends_epoch
-    return step % every == 0
+    if every == "epoch":
+        return ends_epoch
+    return every is not None and step % every == 0
 
 
-def learning_rate_at(step: int, scheduler: str, peak: float, *, warmup_steps: int, steps: int) -> float:
+def learning_rate_at(step: int, scheduler: str, peak: float, warmup_steps: int, steps: int) -> float:
     """The learning rate after so many steps, as transformers' schedules have it (optimization.py, 2026).
 
     Args:
@@ -594,7 +585,7 @@ def learning_rate_at(step: int, scheduler: str, peak: float, *, warmup_steps: in
         raise ValueError(f"scheduler must be one of {', '.join(_SCHEDULERS)}, not {scheduler!r}")
     if scheduler == "polynomial" and peak <= _POLYNOMIAL_END:
         raise ValueError(
-            f"a polynomial schedule ends at {_POLYNOMIAL_END}, so its peak must be above, not {peak}"
+            f"a polynomial schedule ends at {_POLYNOMIAL_END}: its peak must be above, not {peak}"
         )
     if step < warmup_steps and scheduler != "constant":
         return peak * step / warmup_steps

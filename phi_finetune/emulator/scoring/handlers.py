@@ -18,7 +18,7 @@ _DEPLOYMENT = "azureml-model-deployment"
 
 
 def score(cloud: Cloud, request: Request) -> Response:
-    """Answer with the model of a deployment: 200, or 424 with the container's own status in the headers (pain.md, Q5)."""
+    """Answer with a deployment's model: 200, or 424 with its own status in the headers (pain.md, Q5)."""
     endpoint = state.admit(cloud, request)
     deployment = state.choose(endpoint, request.headers.get(_DEPLOYMENT))
     headers = {_DEPLOYMENT: deployment.name}

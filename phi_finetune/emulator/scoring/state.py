@@ -21,7 +21,8 @@ def admit(cloud: Cloud, request: Request) -> Endpoint:
     """The endpoint that a request is for, if its caller may use it.
 
     Raises:
-        ServiceError: 404 where no endpoint answers on this host; 401 where the key or token is not good for it.
+        ServiceError: 404 where no endpoint answers on this host; 401 where the key or token is not good for
+            it.
     """
     endpoint = cloud.endpoints.on_host(request.host)
     if endpoint is None:
@@ -45,8 +46,8 @@ def choose(endpoint: Endpoint, pinned: str | None) -> Deployment:
         raise ServiceError(
             404,
             "not_found",
-            "No valid deployment to route to. Please check that the endpoint has at least one deployment with positive "
-            "weight values or use a deployment specific header to route.",
+            "No valid deployment to route to. Please check that the endpoint has at least one deployment "
+            "with positive weight values or use a deployment specific header to route.",
         )
     return deployment
 
@@ -55,8 +56,8 @@ def answer(cloud: Cloud, deployment: Deployment, path: str, body: Any) -> Reply:
     """What the deployment's container answers, after the time that it takes.
 
     Raises:
-        ServiceError: 408 where it takes longer than the deployment's request timeout; the container, which knows
-            nothing of that, still logs success (pain.md, Q4).
+        ServiceError: 408 where it takes longer than the deployment's request timeout; the container, which
+            knows nothing of that, still logs success (pain.md, Q4).
     """
     reply = cloud.runner.reply(deployment.files, body)
     timeout = deployment.spec.request_timeout

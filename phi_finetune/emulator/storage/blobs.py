@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -93,8 +93,3 @@ class Container:
     def under(self, prefix: str) -> Iterator[tuple[str, Blob]]:
         """The blobs whose path begins with a prefix, by path."""
         return ((path, self._blobs[path]) for path in sorted(self._blobs) if path.startswith(prefix))
-
-    def put_files(self, folder: str, files: Mapping[str, bytes], *, etag: str, modified: datetime) -> None:
-        """Write several blobs below a folder at once."""
-        for name, data in files.items():
-            self.put(f"{folder.rstrip('/')}/{name}", Blob(data, etag, modified))

@@ -28,7 +28,9 @@ def list_blobs(cloud: Cloud, request: Request) -> Response:
     """The blobs of a container, a page at a time."""
     container = _admit(cloud, request, "l")
     if request.query.get("comp") != "list":
-        raise ServiceError(400, "InvalidQueryParameterValue", "Only the list of a container's blobs can be read.")
+        raise ServiceError(
+            400, "InvalidQueryParameterValue", "Only the list of a container's blobs can be read."
+        )
     cloud.jobs.settle()
     body = listing(container, request.query, f"https://{cloud.storage.host}/")
     return Response(200, {"Content-Type": "application/xml", "x-ms-version": _version(request)}, body)
@@ -55,9 +57,13 @@ def get(cloud: Cloud, request: Request) -> Response:
     first = int(asked[1])
     if first >= len(data):
         # An empty blob has no first byte: the client expects this and takes it for the end (wire.md 13.5).
-        raise ServiceError(416, "InvalidRange", "The range specified is invalid for the current size of the resource.")
+        raise ServiceError(
+            416, "InvalidRange", "The range specified is invalid for the current size of the resource."
+        )
     last = min(int(asked[2] or len(data)), len(data) - 1)
-    return Response(206, {**headers, "Content-Range": f"bytes {first}-{last}/{len(data)}"}, data[first : last + 1])
+    return Response(
+        206, {**headers, "Content-Range": f"bytes {first}-{last}/{len(data)}"}, data[first : last + 1]
+    )
 
 
 def put(cloud: Cloud, request: Request) -> Response:
@@ -102,7 +108,9 @@ def _admit(cloud: Cloud, request: Request, need: str) -> Container:
 
 
 def _metadata(request: Request) -> dict[str, str]:
-    return {name.removeprefix(_META): value for name, value in request.headers.items() if name.startswith(_META)}
+    return {
+        name.removeprefix(_META): value for name, value in request.headers.items() if name.startswith(_META)
+    }
 
 
 def _properties(request: Request, blob: Blob) -> dict[str, str]:

@@ -30,7 +30,8 @@ def listing(container: Container, query: Mapping[str, str], service: str) -> byt
     items = "".join(_item(name, blob, with_metadata) for name, blob in shown)
     parts = [
         '<?xml version="1.0" encoding="utf-8"?>',
-        f"<EnumerationResults ServiceEndpoint={quoteattr(service)} ContainerName={quoteattr(container.name)}>",
+        f"<EnumerationResults ServiceEndpoint={quoteattr(service)}",
+        f" ContainerName={quoteattr(container.name)}>",
         f"<Prefix>{escape(prefix)}</Prefix><MaxResults>{size}</MaxResults>",
         f"<Delimiter>{escape(delimiter)}</Delimiter>" if delimiter else "",
         f"<Blobs>{items}</Blobs>",
@@ -57,11 +58,12 @@ def _item(name: str, blob: Blob | None, with_metadata: bool) -> str:
     if blob is None:
         return f"<BlobPrefix><Name>{escape(name)}</Name></BlobPrefix>"
     when = blob.modified.strftime(_HTTP_TIME)
-    metadata = "".join(f"<{key}>{escape(value)}</{key}>" for key, value in blob.metadata.items())
+    pairs = "".join(f"<{key}>{escape(value)}</{key}>" for key, value in blob.metadata.items())
+    metadata = f"<Metadata>{pairs}</Metadata>" if with_metadata else ""
     return (
         f"<Blob><Name>{escape(name)}</Name><Properties><Creation-Time>{when}</Creation-Time>"
         f"<Last-Modified>{when}</Last-Modified><Etag>{blob.etag}</Etag>"
         f"<Content-Length>{len(blob.data)}</Content-Length><Content-Type>application/octet-stream</Content-Type>"
         "<BlobType>BlockBlob</BlobType><LeaseStatus>unlocked</LeaseStatus><LeaseState>available</LeaseState>"
-        f"<ServerEncrypted>true</ServerEncrypted></Properties>{f'<Metadata>{metadata}</Metadata>' if with_metadata else ''}</Blob>"
+        f"<ServerEncrypted>true</ServerEncrypted></Properties>{metadata}</Blob>"
     )

@@ -1,7 +1,7 @@
 """Shared access signatures: what lets the bearer of a URL at a blob.
 
-A signature covers what it grants: the container or blob, the permissions, and the time (Azure's page "Create a
-service SAS"; the string that is signed here is shorter).
+A signature covers what it grants: the container or blob, the permissions, and the time (Azure's page "Create
+a service SAS"; what is signed here is shorter).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 @dataclass(frozen=True)
 class Grant:
-    """What a signature allows: ``blob`` is None for the whole container; ``permissions`` are letters of ``racwdl``."""
+    """What a signature allows: ``blob`` is None for all of the container; ``permissions`` are letters."""
 
     container: str
     permissions: str
@@ -33,7 +33,9 @@ class Grant:
 
     def text(self) -> str:
         """What is signed."""
-        return "\n".join([self.container, self.blob or "", self.permissions, self.expires.strftime(_TIME), _VERSION])
+        return "\n".join(
+            [self.container, self.blob or "", self.permissions, self.expires.strftime(_TIME), _VERSION]
+        )
 
 
 def sign(key: bytes, grant: Grant) -> str:
@@ -49,7 +51,9 @@ def sign(key: bytes, grant: Grant) -> str:
     return urlencode(fields)
 
 
-def check(key: bytes, query: Mapping[str, str], *, container: str, blob: str, need: str, now: datetime) -> None:
+def check(
+    key: bytes, query: Mapping[str, str], *, container: str, blob: str, need: str, now: datetime
+) -> None:
     """Refuse a request whose signature does not grant what it needs.
 
     Raises:
@@ -77,5 +81,8 @@ def _signature(key: bytes, grant: Grant) -> str:
 
 
 def _failed(why: str) -> ServiceError:
-    message = "Server failed to authenticate the request. Make sure the value of Authorization header is formed correctly."
-    return ServiceError(403, "AuthenticationFailed", f"{message} {why}")
+    message = (
+        "Server failed to authenticate the request. Make sure the value of Authorization header is formed "
+        f"correctly. {why}"
+    )
+    return ServiceError(403, "AuthenticationFailed", message)

@@ -83,7 +83,9 @@ class Storage:
 
     def blob(self, source: bytes | Callable[[], bytes], metadata: Mapping[str, str] | None = None) -> Blob:
         """A blob that is written now."""
-        return Blob(source, f"0x8D{self._cloud.ids.hex(13).upper()}", self._cloud.clock.now(), dict(metadata or {}))
+        return Blob(
+            source, f"0x8D{self._cloud.ids.hex(13).upper()}", self._cloud.clock.now(), dict(metadata or {})
+        )
 
     def get(self, path: str, *, datastore: str = BLOBSTORE) -> Blob | None:
         """The blob at a path, or None."""
@@ -106,7 +108,7 @@ class Storage:
         return sas.sign(self._key, sas.Grant(self.datastore(datastore).name, permissions, expires, blob))
 
     def check_sas(self, query: Mapping[str, str], *, container: str, blob: str, need: str) -> None:
-        """Refuse a signature that is not of this account, has expired, or does not grant one of the letters needed.
+        """Refuse a signature that is not this account's, has expired, or grants none of the letters needed.
 
         Raises:
             ServiceError: 403.
@@ -119,7 +121,7 @@ class Storage:
         return f"https://{self.host}/{self.datastore(datastore).name}/{quote(path)}?{signature}"
 
     def long_uri(self, path: str, *, datastore: str = BLOBSTORE, folder: bool = False) -> str:
-        """The ``azureml://`` form that the service gives: whole, and with a trailing slash for a folder (service.md)."""
+        """The ``azureml://`` form that the service gives; a folder ends with a slash (service.md)."""
         settings = self._cloud.settings
         workspace = (
             f"subscriptions/{self._cloud.subscription_id}/resourcegroups/{settings.resource_group}"
@@ -156,9 +158,14 @@ class Storage:
         if single is not None:
             return {path.rpartition("/")[2]: single.data}
         prefix = f"{path}/" if path else ""
-        files = {name.removeprefix(prefix): blob.data for name, blob in self.datastore(datastore).under(prefix)}
+        files = {
+            name.removeprefix(prefix): blob.data for name, blob in self.datastore(datastore).under(prefix)
+        }
         if not files:
             # The code that a job's own data access gives (Azure's page on troubleshooting data access).
-            message = f"StreamAccess.NotFound: The requested stream was not found. Please make sure the request uri is correct: {uri}"
+            message = (
+                "StreamAccess.NotFound: The requested stream was not found. Please make sure the request uri "
+                f"is correct: {uri}"
+            )
             raise ServiceError(400, "UserError", message, inner=("BadArgument", "StreamNotFound"))
         return files
