@@ -146,5 +146,7 @@ def request_file(folder: Path, messages: list[dict[str, str]]) -> str:
     """A file with the request that the tutorial sends."""
     parameters = {"temperature": 0.6, "top_p": 0.9, "do_sample": True, "max_new_tokens": 200}
     path = folder / "request.json"
-    path.write_text(json.dumps({"input_data": {"input_string": messages, "parameters": parameters}, "params": {}}))
+    path.write_text(
+        json.dumps({"input_data": {"input_string": messages, "parameters": parameters}, "params": {}})
+    )
     return str(path)

@@ -30,7 +30,9 @@ def main(azure: FakeAzure) -> None:
     job = tune.submit().wait()
     metrics = job.metrics()
     first, last = metrics.history("loss")[0].value, metrics.loss
-    print(f"job       {job.name} {job.status}: loss {first:.2f} -> {last:.2f}, perplexity {metrics.perplexity:.1f}")
+    print(
+        f"job       {job.name} {job.status}: loss {first:.2f} -> {last:.2f}, perplexity {metrics.perplexity:.1f}"
+    )
     tuned = job.register()
     print(f"model     {tuned.name}:{tuned.version}")
     question = data.row(0)

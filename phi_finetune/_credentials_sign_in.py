@@ -27,7 +27,10 @@ _NOT_TO_STDERR: Final = logging.NullHandler()
 _LONGEST_TIMEOUT_S: Final = 3600
 
 _LONGEST_REASON: Final = 400
-_GENERAL_ADVICE: Final = re.compile(r"\s*(?:To mitigate this issue|Visit https://aka\.ms).*", re.DOTALL)
+_GENERAL_ADVICE: Final = re.compile(
+    r"\s*(?:To mitigate this issue|Visit https://aka\.ms).*|See the troubleshooting guide [^\n]*?: \S+\s",
+    re.DOTALL,
+)
 _JWT: Final = re.compile(r"eyJ[\w-]+(?:\.[\w-]*)+")
 _NAMED_SECRET: Final = re.compile(
     r"""(access_?token|refresh_?token|client_?secret|assertion)["']?\s*[:=]\s*["']?[^\s"',}&]+""",

@@ -121,7 +121,11 @@ def add_deployment(client: Client, endpoint: str, spec: DeploymentSpec, timeout:
         _refuse_deployment(answer, resource)
     try:
         follow(
-            client, answer, resource=resource, timeout=timeout, next_call=f'ws.endpoint("{endpoint}") looks again'
+            client,
+            answer,
+            resource=resource,
+            timeout=timeout,
+            next_call=f'ws.endpoint("{endpoint}") looks again',
         )
     except Failed as failure:
         raise _failed(client, endpoint, spec, failure, resource) from None
@@ -219,7 +223,9 @@ def _adopt(client: Client, found: dict[str, Any], serves: str, model: Registered
     if endpoint.tags.get(SERVES) == serves:
         client.notify(AdoptedExisting(resource=endpoint.resource))
         return endpoint
-    raise _taken(endpoint.name, model, f"it is there, and serves {endpoint.tags.get(SERVES, 'something else')}")
+    raise _taken(
+        endpoint.name, model, f"it is there, and serves {endpoint.tags.get(SERVES, 'something else')}"
+    )
 
 
 def _refuse_endpoint(answer: Answer, name: str, model: RegisteredModel) -> NoReturn:
@@ -311,4 +317,3 @@ def _delete_after(error: BaseException, client: Client, name: str, timeout: time
         client.notify(Deleted(resource=resource))
     if isinstance(error, PhiFinetuneError):
         error.costs = costs
-

@@ -115,7 +115,11 @@ def _adopt(finetune: Finetune, client: Client, found: dict[str, Any]) -> Finetun
         return job
     before: dict[str, str] = json.loads(told)
     now = resolve(_with_computes(finetune), client).resolved
-    changed = [f"{key} was {before.get(key)}, would now be {value}" for key, value in now.items() if before.get(key) != value]
+    changed = [
+        f"{key} was {before.get(key)}, would now be {value}"
+        for key, value in now.items()
+        if before.get(key) != value
+    ]
     if changed:
         message = f"the job was submitted when other things were current: {'; '.join(changed)}. submit(again=True) runs it anew"
         client.notify(Warned(resource=job.resource, message=message))
@@ -155,7 +159,9 @@ def _with_computes(finetune: Finetune) -> Finetune:
     """The same, with each compute that was only described got or created, after the model's list was checked."""
     computes = finetune.required_computes()
     ready = {
-        compute: compute if compute.provisioning_state is not None else compute.ensure(_model_for(finetune, compute))
+        compute: compute
+        if compute.provisioning_state is not None
+        else compute.ensure(_model_for(finetune, compute))
         for compute in computes.by_step().values()
     }
     changes = {

@@ -11,7 +11,13 @@ import attrs
 
 from phi_finetune._handles import WithoutHandle, handle
 from phi_finetune.catalog import sizes
-from phi_finetune.errors import ComputeFailed, ConfigurationError, InvalidParameter, QuotaExceeded, SizeNotAllowed
+from phi_finetune.errors import (
+    ComputeFailed,
+    ConfigurationError,
+    InvalidParameter,
+    QuotaExceeded,
+    SizeNotAllowed,
+)
 from phi_finetune.events import AdoptedExisting, ComputeReady, Created, Deleted, Warned
 
 if TYPE_CHECKING:
@@ -115,7 +121,9 @@ class GpuCompute(WithoutHandle):
         """How errors and events name it."""
         return "serverless compute" if self.is_serverless else f"cluster {self.name}"
 
-    def ensure(self, model: FoundationModel | None = None, *, timeout: timedelta = PROVISIONING_TIMEOUT) -> GpuCompute:
+    def ensure(
+        self, model: FoundationModel | None = None, *, timeout: timedelta = PROVISIONING_TIMEOUT
+    ) -> GpuCompute:
         """Get the cluster, or else create it: one that is there is adopted as it is, and never changed.
 
         What can be known beforehand is checked first: the name, the size (offered here, with a GPU, not retired,

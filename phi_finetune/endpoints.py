@@ -58,12 +58,18 @@ class Probe:
         for name in ("initial_delay", "period", "timeout"):
             if getattr(self, name) < timedelta(seconds=1):
                 raise InvalidParameter(
-                    "A probe's time is too short", name=name, value=getattr(self, name), allowed="one second or more"
+                    "A probe's time is too short",
+                    name=name,
+                    value=getattr(self, name),
+                    allowed="one second or more",
                 )
         for name in ("success_threshold", "failure_threshold"):
             if getattr(self, name) < 1:
                 raise InvalidParameter(
-                    "A probe's threshold is too low", name=name, value=getattr(self, name), allowed="1 or more"
+                    "A probe's threshold is too low",
+                    name=name,
+                    value=getattr(self, name),
+                    allowed="1 or more",
                 )
 
 
@@ -203,7 +209,9 @@ class Endpoint(WithoutHandle):
         with ThreadPoolExecutor(max_workers=max(1, concurrency)) as pool:
             yield from pool.map(ask, messages)
 
-    def score(self, body: Mapping[str, Any] | str | os.PathLike[str], *, deployment: str | None = None) -> Any:
+    def score(
+        self, body: Mapping[str, Any] | str | os.PathLike[str], *, deployment: str | None = None
+    ) -> Any:
         """Send a request as it is, and give the answer's JSON value.
 
         Args:
@@ -239,7 +247,9 @@ class Endpoint(WithoutHandle):
         from phi_finetune._azure.endpoints import keys
 
         if self.auth != "key":
-            raise ConfigurationError("The endpoint has no keys", resource=self.resource, why="it takes Entra tokens")
+            raise ConfigurationError(
+                "The endpoint has no keys", resource=self.resource, why="it takes Entra tokens"
+            )
         return EndpointKeys(*keys(self._handle(), self.name))
 
     def deployments(self) -> tuple[Deployment, ...]:
@@ -247,7 +257,9 @@ class Endpoint(WithoutHandle):
         from phi_finetune._azure.endpoints import list_deployments
 
         traffic = self.refresh().traffic
-        return tuple(_deployment(item, self.name, traffic) for item in list_deployments(self._handle(), self.name))
+        return tuple(
+            _deployment(item, self.name, traffic) for item in list_deployments(self._handle(), self.name)
+        )
 
     def deploy(
         self,
@@ -449,7 +461,8 @@ def _read_request(path: Path) -> Mapping[str, Any]:
     if isinstance(value, Mapping):
         return value
     raise InvalidParameter(
-        f"The request file {path.name} holds no object", name="body", value=str(path), allowed="one JSON object"
+        f"The request file {path.name} holds no object",
+        name="body",
+        value=str(path),
+        allowed="one JSON object",
     )
-
-

@@ -169,7 +169,12 @@ class SizeNotAllowed(PhiFinetuneError):
     """
 
     def __init__(
-        self, what: str, *, size: str | None = None, allowed: tuple[str, ...] = (), **details: Unpack[_Details]
+        self,
+        what: str,
+        *,
+        size: str | None = None,
+        allowed: tuple[str, ...] = (),
+        **details: Unpack[_Details],
     ) -> None:
         super().__init__(what, **details)
         self.size = size

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 __all__ = ["Finetune", "FinetuneSettings", "StepComputes"]
 
 INTENT_FORMAT: Final = 1
-FILES: Final = frozenset(name for name, kind in ParameterValues.__annotations__.items() if "FilePath" in str(kind))
+FILES: Final = frozenset(
+    name for name, kind in ParameterValues.__annotations__.items() if "FilePath" in str(kind)
+)
 """The parameters that are files."""
 
 _JOB_NAME = re.compile(r"[a-zA-Z0-9][\w-]{0,254}")
@@ -264,7 +266,9 @@ def file_digest(path: str | os.PathLike[str]) -> tuple[str, int]:
 
 def is_address(value: object) -> bool:
     """Whether a file parameter's value is an address rather than a path on this machine."""
-    return isinstance(value, str) and re.match(r"[a-z]+:", value) is not None and not Path(value).is_absolute()
+    return (
+        isinstance(value, str) and re.match(r"[a-z]+:", value) is not None and not Path(value).is_absolute()
+    )
 
 
 def _plain(key: str, value: object) -> object:

@@ -201,7 +201,9 @@ class FinetuneJob(WithoutHandle):
                 status = seen.status
             for step in self.children():
                 if steps.get(step.name) != step.status:
-                    yield JobMoved(resource=f"step {step.name}", status=step.status, before=steps.get(step.name))
+                    yield JobMoved(
+                        resource=f"step {step.name}", status=step.status, before=steps.get(step.name)
+                    )
                     steps[step.name] = step.status
             log = self.logs().splitlines()
             for line in log[lines:]:
@@ -290,8 +292,12 @@ class FinetuneJob(WithoutHandle):
         return slug(f"{base} {self.tags.get('phi-finetune.data', self.name)}", 100)
 
     def model_version(self) -> str:
-        """The version under which its model is registered: a digest of the job's name."""
-        return digest(self.name)[:16]
+        """The version under which its model is registered: a digest of the job's name.
+
+        It is a whole number, since the service is reported to take nothing else for models (azureml-examples issue
+        2725, 2023), and it fits 31 bits.
+        """
+        return str(int(digest(self.name), 16) % (2**31 - 1) + 1)
 
     def _handle(self) -> Client:
         from phi_finetune._azure.client import attached
@@ -327,7 +333,9 @@ class FinetuneJob(WithoutHandle):
 
     def _patience(self, timeout: timedelta) -> Patience:
         if timeout <= timedelta(0):
-            raise InvalidParameter("A wait needs time", name="timeout", value=timeout, allowed="more than zero")
+            raise InvalidParameter(
+                "A wait needs time", name="timeout", value=timeout, allowed="more than zero"
+            )
         client = self._handle()
         return Patience(
             self.resource,
@@ -358,7 +366,9 @@ def from_arm(body: Mapping[str, Any], client: Client) -> FinetuneJob:
         created_at=datetime.fromisoformat(created) if created else None,
         outputs={
             key: JobOutput(
-                key, str(value.get("jobOutputType")), value.get("uri") or f"azureml://jobs/{name}/outputs/{key}"
+                key,
+                str(value.get("jobOutputType")),
+                value.get("uri") or f"azureml://jobs/{name}/outputs/{key}",
             )
             for key, value in (properties.get("outputs") or {}).items()
         },
@@ -430,7 +440,9 @@ def _advice(text: str) -> str:
 
 
 def _failure(found: Diagnosis, resource: str) -> JobFailed:
-    next_call = found.advice or f'read ws.job("{found.job}").logs({found.step!r}), mend it, and submit() again'
+    next_call = (
+        found.advice or f'read ws.job("{found.job}").logs({found.step!r}), mend it, and submit() again'
+    )
     if found.status == "Canceled":
         return JobCanceled(
             "The job was canceled",
@@ -445,7 +457,9 @@ def _failure(found: Diagnosis, resource: str) -> JobFailed:
     return JobFailed(
         where,
         resource=resource,
-        why=f"{found.code}: {found.message}" if found.code else found.message or "the service gives no reason",
+        why=f"{found.code}: {found.message}"
+        if found.code
+        else found.message or "the service gives no reason",
         next_call=next_call,
         code=found.code,
         job=found.job,

@@ -145,7 +145,10 @@ def resolve(finetune: Finetune, client: Client) -> FinetunePlan:
         model_defaults=finetune.model.defaults,
         component_inputs=parse_inputs(component["properties"]["componentSpec"]),
     )
-    gpus, nodes = _count(parameters, "number_of_gpu_to_use_finetuning"), _count(parameters, "num_nodes_finetune")
+    gpus, nodes = (
+        _count(parameters, "number_of_gpu_to_use_finetuning"),
+        _count(parameters, "num_nodes_finetune"),
+    )
     _check_fits(computes.finetune, sku, gpus, nodes)
     return FinetunePlan(
         job_name=finetune.job_name(),
@@ -234,7 +237,9 @@ def _display_name(finetune: Finetune, parameters: FinetuneParameters, gpus: int,
         finetune.data.name,
         f"batch {parameters.total_batch_size(gpus, nodes)}",
         str(parameters.get("lr_scheduler_type") or "linear"),
-        f"DeepSpeed stage {parameters.get('deepspeed_stage')}" if parameters.get("apply_deepspeed") else "no DeepSpeed",
+        f"DeepSpeed stage {parameters.get('deepspeed_stage')}"
+        if parameters.get("apply_deepspeed")
+        else "no DeepSpeed",
         "LoRA" if parameters.get("apply_lora") else "full",
         f"save limit {parameters.get('save_total_limit')}",
         f"sequence length {parameters.get('max_seq_length')}",

@@ -267,7 +267,13 @@ def _download(client: Client, model: RegisteredModel, folder: Path) -> Path:
 
 def _inside(name: str, model: RegisteredModel) -> PurePosixPath:
     path = PurePosixPath(name)
-    if not path.is_absolute() and ".." not in path.parts and "\\" not in name and ":" not in name and path.parts:
+    if (
+        not path.is_absolute()
+        and ".." not in path.parts
+        and "\\" not in name
+        and ":" not in name
+        and path.parts
+    ):
         return path
     raise UnexpectedAnswer(
         "A file of the model has a name that leads out of its folder",

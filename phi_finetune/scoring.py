@@ -110,7 +110,10 @@ def messages_of(turns: Turns) -> list[dict[str, str]]:
     if messages and any(message["content"].strip() for message in messages):
         return messages
     raise InvalidParameter(
-        "There is no message to send", name="message", value=None, allowed="a text, messages, or a row of a data set"
+        "There is no message to send",
+        name="message",
+        value=None,
+        allowed="a text, messages, or a row of a data set",
     )
 
 
@@ -223,7 +226,7 @@ _KINDS: Final[Mapping[int, tuple[type[ScoringFailed], str, str]]] = {
     424: (
         ScoringModelError,
         "The model's own code failed",
-        'endpoint.logs() says why; a request of another form is the usual cause',
+        "endpoint.logs() says why; a request of another form is the usual cause",
     ),
     429: (
         ScoringThrottled,
@@ -237,13 +240,16 @@ def _refusal(answer: Answer, endpoint: Endpoint, deployment: str | None) -> Scor
     from phi_finetune._azure.operations import hint_s
 
     kind, what, next_call = _KINDS.get(
-        answer.status, (ScoringFailed, "The endpoint did not answer", "ask again; endpoint.logs() may say more")
+        answer.status,
+        (ScoringFailed, "The endpoint did not answer", "ask again; endpoint.logs() may say more"),
     )
     told = answer.headers.get("ms-azureml-model-error-statuscode", "")
     reason = answer.headers.get("ms-azureml-model-error-reason")
     resource = endpoint.resource if deployment is None else f"deployment {deployment} of {endpoint.resource}"
     # The body is not quoted: it may hold the prompt.
-    why = f"HTTP {answer.status}" + (f", the model's code answered {told} {reason or ''}".rstrip() if told else "")
+    why = f"HTTP {answer.status}" + (
+        f", the model's code answered {told} {reason or ''}".rstrip() if told else ""
+    )
     return kind(
         what,
         resource=resource,

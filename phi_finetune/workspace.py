@@ -212,9 +212,7 @@ class Workspace(WithoutHandle):
         Raises:
             InvalidParameter: The numbers do not fit.
         """
-        return GpuCompute(
-            name, size, min_nodes, max_nodes, low_priority, idle_time, client=self._handle()
-        )
+        return GpuCompute(name, size, min_nodes, max_nodes, low_priority, idle_time, client=self._handle())
 
     def gpu_skus(self) -> tuple[GpuSku, ...]:
         """The machine sizes with a GPU that the workspace's region offers."""
@@ -240,7 +238,9 @@ class Workspace(WithoutHandle):
         from phi_finetune.jobs import from_arm
 
         client = self._handle()
-        bodies = [body for body in list_jobs(client) if (body.get("properties") or {}).get("jobType") == "Pipeline"]
+        bodies = [
+            body for body in list_jobs(client) if (body.get("properties") or {}).get("jobType") == "Pipeline"
+        ]
         return tuple(from_arm(body, client) for body in bodies)
 
     def model(self, name: str, *, version: str | None = None) -> RegisteredModel:

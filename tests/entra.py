@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import time
 from typing import TYPE_CHECKING, Any
@@ -12,9 +13,12 @@ from azure.core.pipeline.transport import RequestsTransport
 from requests import PreparedRequest, Response, Session
 from requests.adapters import HTTPAdapter
 from requests.exceptions import ConnectTimeout
+from urllib3 import HTTPResponse
 
 if TYPE_CHECKING:
     from requests import _types as types
+
+    from phi_finetune.protocols import TokenTransport
 
 AUTHORITY = "login.microsoftonline.com"
 IMDS = "169.254.169.254"
@@ -25,10 +29,16 @@ CLIENT = "22222222-2222-4222-8222-222222222222"
 class Entra(HTTPAdapter):
     """Answers requests for tokens; each token is a new one.
 
+    A person's browser is to send back the sign-in's nonce as its code: Entra ID's tokens hold the nonce.
+
     Attributes:
         seen: The requests for tokens, as (host, fields of the query and the body).
         refusal: The status and the body that a request for a token is answered with, in place of a token.
         identities: The hosts, besides Entra ID's, at which a managed identity is found.
+        sends: How many requests there were, of any kind.
+        silent: Whether nothing answers any more.
+        transport: azure-core's own transport, on a session whose every host is this one.
+        closed: Whether somebody closed that transport.
     """
 
     def __init__(self) -> None:
@@ -36,7 +46,17 @@ class Entra(HTTPAdapter):
         self.seen: list[tuple[str, dict[str, str]]] = []
         self.refusal: tuple[int, dict[str, Any]] | None = None
         self.identities: set[str] = set()
-        self.transport = _Transport(self)
+        self.sends = 0
+        self.silent = False
+        self.closed = False
+        session = Session()
+        session.mount("https://", self)
+        session.mount("http://", self)
+        self.transport: TokenTransport = RequestsTransport(session=session)
+
+    def close(self) -> None:
+        """Note that the transport was closed."""
+        self.closed = True
 
     def send(
         self,
@@ -50,15 +70,15 @@ class Entra(HTTPAdapter):
         """Answer, as the host of the request would."""
         url = urlsplit(str(request.url))
         host = url.hostname or ""
-        if host != AUTHORITY and host not in self.identities:
+        self.sends += 1
+        if self.silent or (host != AUTHORITY and host not in self.identities):
             raise ConnectTimeout(f"nothing answers at {host}", request=request)
         fields = {name: values[-1] for name, values in parse_qs(f"{url.query}&{_text(request.body)}").items()}
         status, body = self._answer(host, url.path, fields)
-        response = Response()
-        response.status_code, response.url, response.request = status, str(request.url), request
-        response.headers["Content-Type"] = "application/json"
-        response._content = json.dumps(body).encode()
-        return response
+        content = json.dumps(body).encode()
+        headers = {"Content-Type": "application/json", "Content-Length": str(len(content))}
+        raw = HTTPResponse(io.BytesIO(content), status=status, headers=headers, preload_content=False)
+        return self.build_response(request, raw)
 
     def _answer(self, host: str, path: str, fields: dict[str, str]) -> tuple[int, dict[str, Any]]:
         if path.endswith("/discovery/instance"):
@@ -79,36 +99,22 @@ class Entra(HTTPAdapter):
             "expires_on": str(now + 3600),
             "resource": fields.get("resource", ""),
         }
-        if fields.get("grant_type") in ("authorization_code", "device_code"):
+        if "code" in fields or "device_code" in fields:
             person = {"uid": "person", "utid": TENANT}
-            identity = {
+            identity: dict[str, Any] = {
                 "iss": f"https://{AUTHORITY}/{TENANT}/v2.0",
                 "aud": fields["client_id"],
                 "sub": "person",
                 "tid": TENANT,
                 "preferred_username": "person@example.org",
                 "exp": now + 3600,
-                "nonce": "",
+                "nonce": fields.get("code", ""),
             }
             token |= {
                 "client_info": _base64(person),
                 "id_token": f"{_base64({})}.{_base64(identity)}.signature",
             }
         return token
-
-
-class _Transport(RequestsTransport):
-    """azure-core's own transport on a session whose every host is an Entra."""
-
-    def __init__(self, entra: Entra) -> None:
-        session = Session()
-        session.mount("https://", entra)
-        session.mount("http://", entra)
-        super().__init__(session=session, session_owner=False)
-        self.closed = False
-
-    def close(self) -> None:
-        self.closed = True
 
 
 def _endpoints(tenant: str) -> dict[str, Any]:
@@ -132,7 +138,7 @@ def _device_code() -> dict[str, Any]:
     }
 
 
-def _base64(content: dict[str, str | int]) -> str:
+def _base64(content: dict[str, Any]) -> str:
     return base64.urlsafe_b64encode(json.dumps(content).encode()).decode().rstrip("=")
 
 

@@ -165,7 +165,9 @@ class Client:
         with self._lock:
             self._remembered.pop(key, None)
 
-    def get(self, path: str, *, api: str, resource: str, doing: str, next_call: str | None = None) -> dict[str, Any]:
+    def get(
+        self, path: str, *, api: str, resource: str, doing: str, next_call: str | None = None
+    ) -> dict[str, Any]:
         """GET something under the workspace that must be there.
 
         Raises:
@@ -186,7 +188,9 @@ class Client:
         self._refuse_absent_workspace(answer)
         return None
 
-    def listed(self, path: str, *, api: str, resource: str, doing: str, query: Mapping[str, str] = {}) -> list[dict[str, Any]]:
+    def listed(
+        self, path: str, *, api: str, resource: str, doing: str, query: Mapping[str, str] = {}
+    ) -> list[dict[str, Any]]:
         """Every item of a list under the workspace, page by page."""
         pages = self.rest.pages(self.url + path, query={"api-version": api, **query})
         items: list[dict[str, Any]] = []
@@ -260,5 +264,3 @@ def attached(client: Client | None, thing: str) -> Client:
         why="it was unpickled, or built by hand",
         next_call="revive it: workspace.attach(it)",
     )
-
-

@@ -42,7 +42,9 @@ def family_usage(client: Client, family: str, *, low_priority: bool) -> tuple[in
     for page in client.rest.pages(url, query={"api-version": API}):
         answer = expect(page, 200, doing="read the quota", resource=client.resource)
         for item in answer.json().get("value", ()):
-            if _same(str((item.get("name") or {}).get("value", "")), wanted):
+            # A family has two rows of one name, told apart by their type alone.
+            low = "lowpriority" in str(item.get("type", "")).lower()
+            if low == low_priority and _same(str((item.get("name") or {}).get("value", "")), wanted):
                 return int(item["currentValue"]), int(item["limit"])
     return None
 
@@ -101,7 +103,12 @@ def delete_cluster(client: Client, name: str, timeout: timedelta) -> bool:
         return False
     expect(answer, 200, 202, doing="delete the cluster", resource=resource)
     wait_gone(
-        client, _path(name), api=API, resource=resource, timeout=timeout, next_call=f'ws.gpu_compute("{name}").delete()'
+        client,
+        _path(name),
+        api=API,
+        resource=resource,
+        timeout=timeout,
+        next_call=f'ws.gpu_compute("{name}").delete()',
     )
     return True
 

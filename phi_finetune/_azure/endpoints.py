@@ -49,7 +49,9 @@ def get_endpoint(client: Client, name: str) -> dict[str, Any]:
     """
     next_call = "ws.endpoints() lists what there is"
     resource = f"endpoint {name}"
-    return client.get(_path(name), api=API, resource=resource, doing="look up the endpoint", next_call=next_call)
+    return client.get(
+        _path(name), api=API, resource=resource, doing="look up the endpoint", next_call=next_call
+    )
 
 
 def list_endpoints(client: Client) -> list[dict[str, Any]]:
@@ -151,7 +153,9 @@ def logs(client: Client, endpoint: str, deployment: str, *, lines: int, containe
         body["containerType"] = container
     answer = client.rest.send("POST", url, query={"api-version": DEPLOYMENT_API}, body=body)
     resource = f"deployment {deployment} of endpoint {endpoint}"
-    return str(expect(answer, 200, doing="read the container's log", resource=resource).json().get("content") or "")
+    return str(
+        expect(answer, 200, doing="read the container's log", resource=resource).json().get("content") or ""
+    )
 
 
 def delete_endpoint(client: Client, name: str, timeout: timedelta) -> bool:

@@ -49,7 +49,9 @@ def component_entity(answer: Mapping[str, Any]) -> PipelineComponent:
     from azure.ai.ml.entities import PipelineComponent
 
     # The entity takes the answer apart as it reads it, and the answer is kept for the next job.
-    component: PipelineComponent = PipelineComponent._from_rest_object(ComponentVersion(copy.deepcopy(dict(answer))))
+    component: PipelineComponent = PipelineComponent._from_rest_object(
+        ComponentVersion(copy.deepcopy(dict(answer)))
+    )
     return component
 
 

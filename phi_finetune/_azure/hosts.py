@@ -20,7 +20,12 @@ REGISTRY_API = "https://eastus.api.azureml.ms"
 """Where every registry of the public cloud can be looked up, whatever its own region (wire.md 3)."""
 
 _HOSTS = ("management.azure.com", "login.microsoftonline.com")
-_SUFFIXES = (".api.azureml.ms", ".experiments.azureml.net", ".inference.ml.azure.com", ".blob.core.windows.net")
+_SUFFIXES = (
+    ".api.azureml.ms",
+    ".experiments.azureml.net",
+    ".inference.ml.azure.com",
+    ".blob.core.windows.net",
+)
 _SCORING = ".inference.ml.azure.com"
 _BLOB = ".blob.core.windows.net"
 

@@ -23,7 +23,8 @@ def mlflow_client(client: Client) -> MlflowClient:
     """
     if find_spec("azureml") is None or find_spec("azureml.mlflow") is None:
         raise MissingDependency(
-            "MLflow does not know Azure's addresses without azureml-mlflow", next_call="pip install azureml-mlflow"
+            "MLflow does not know Azure's addresses without azureml-mlflow",
+            next_call="pip install azureml-mlflow",
         )
     from mlflow import MlflowClient
 

@@ -18,7 +18,10 @@ API = "2023-08-01-preview"
 def find_model(client: Client, name: str, version: str) -> dict[str, Any] | None:
     """A model version as ARM describes it; None where there is none."""
     return client.find(
-        f"{_path(name)}/{quote(version)}", api=API, resource=f"model {name}:{version}", doing="look up the model"
+        f"{_path(name)}/{quote(version)}",
+        api=API,
+        resource=f"model {name}:{version}",
+        doing="look up the model",
     )
 
 
@@ -35,7 +38,11 @@ def latest_version(client: Client, name: str) -> dict[str, Any] | None:
 def list_models(client: Client) -> list[str]:
     """The names of the workspace's models."""
     items = client.listed(
-        "/models", api=API, resource=client.resource, doing="list the models", query={"listViewType": "ActiveOnly"}
+        "/models",
+        api=API,
+        resource=client.resource,
+        doing="list the models",
+        query={"listViewType": "ActiveOnly"},
     )
     return [str(item["name"]) for item in items]
 

@@ -51,7 +51,9 @@ def follow(client: Client, answer: Answer, *, resource: str, timeout: timedelta,
     wait_for(look, Patience(resource, timeout, client.clock, client.notify, next_call))
 
 
-def wait_gone(client: Client, path: str, *, api: str, resource: str, timeout: timedelta, next_call: str) -> None:
+def wait_gone(
+    client: Client, path: str, *, api: str, resource: str, timeout: timedelta, next_call: str
+) -> None:
     """Wait until something answers 404, after its deletion was accepted.
 
     Raises:
@@ -59,7 +61,9 @@ def wait_gone(client: Client, path: str, *, api: str, resource: str, timeout: ti
     """
 
     def look() -> Look[bool]:
-        body: dict[str, Any] | None = client.find(path, api=api, resource=resource, doing="see whether it is gone")
+        body: dict[str, Any] | None = client.find(
+            path, api=api, resource=resource, doing="see whether it is gone"
+        )
         if body is None:
             return Look("gone", True)
         return Look(str((body.get("properties") or {}).get("provisioningState", "still there")))

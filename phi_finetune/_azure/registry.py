@@ -99,7 +99,9 @@ def _discover(client: Client, registry: str) -> str:
             body["resourceGroup"],
         )
     except KeyError as missing:
-        raise UnexpectedAnswer("The registry does not say where it is", resource=resource, why=f"no {missing}") from None
+        raise UnexpectedAnswer(
+            "The registry does not say where it is", resource=resource, why=f"no {missing}"
+        ) from None
     return (
         f"{host.rstrip('/')}/mferp/managementfrontend/subscriptions/{subscription}/resourceGroups/{group}"
         f"{PROVIDER}/registries/{registry}"
@@ -115,13 +117,17 @@ def _latest(client: Client, base: str, registry: str, name: str) -> str:
     # service.md: an unknown name lists as 200 with nothing in it; other registries answer 404.
     if answer.status == 404:
         raise _no_model(client, base, registry, name, None)
-    items = expect(answer, 200, doing="look up the model", resource=_model(registry, name, None)).json()["value"]
+    items = expect(answer, 200, doing="look up the model", resource=_model(registry, name, None)).json()[
+        "value"
+    ]
     if not items:
         raise _no_model(client, base, registry, name, None)
     return str(items[0]["id"]).rpartition("/versions/")[2]
 
 
-def _no_model(client: Client, base: str, registry: str, name: str, version: str | None) -> NotFound | ModelRetired:
+def _no_model(
+    client: Client, base: str, registry: str, name: str, version: str | None
+) -> NotFound | ModelRetired:
     from phi_finetune.catalog import successors
 
     archived = _archived_versions(client, base, name)

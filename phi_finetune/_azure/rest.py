@@ -96,7 +96,11 @@ class Rest:
 
         if query:
             url += ("&" if "?" in url else "?") + urlencode(query)
-        own = {"User-Agent": self._user_agent, "x-ms-client-request-id": str(uuid4()), "Accept": "application/json"}
+        own = {
+            "User-Agent": self._user_agent,
+            "x-ms-client-request-id": str(uuid4()),
+            "Accept": "application/json",
+        }
         if signed:
             own["Authorization"] = f"Bearer {self._credential.get_token(scope_for(url)).token}"
         request = HttpRequest(method, url, headers={**own, **(headers or {})}, json=body, content=content)

@@ -36,7 +36,9 @@ __all__ = ["azure_ai_ml_errors", "error_parts", "expect", "refuse", "speaks_of_q
 _QUOTA = re.compile(r"quota", re.IGNORECASE)
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _ACTION = re.compile(r"(?:perform action|action) '([^']+)'")
-_WRONG_TENANT = re.compile(r"must match the tenant '?https://sts\.windows\.net/([0-9a-f-]+)/?'?", re.IGNORECASE)
+_WRONG_TENANT = re.compile(
+    r"must match the tenant '?https://sts\.windows\.net/([0-9a-f-]+)/?'?", re.IGNORECASE
+)
 
 
 def expect(answer: Answer, *statuses: int, doing: str, resource: str, next_call: str | None = None) -> Answer:
@@ -174,5 +176,8 @@ def _kind(status: int, code: str | None, message: str) -> tuple[type[PhiFinetune
     if status == 404:
         return NotFound, "check the name; the workspace's own lists say what is there"
     if speaks_of_quota(code, message):
-        return QuotaExceeded, "ask for more at https://aka.ms/azuremlquota, or take a smaller size or fewer nodes"
+        return (
+            QuotaExceeded,
+            "ask for more at https://aka.ms/azuremlquota, or take a smaller size or fewer nodes",
+        )
     return ServiceError, "call again later; if it stays, open a support case with the request id"

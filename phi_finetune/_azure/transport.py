@@ -78,7 +78,12 @@ class Transport(HttpTransport["Request", "Response"]):
         attempt, signed_in_anew = 1, False
         while True:
             answer, error = self._once(request, kwargs)
-            if answer is not None and answer.status_code == 401 and not signed_in_anew and self._restamp(request):
+            if (
+                answer is not None
+                and answer.status_code == 401
+                and not signed_in_anew
+                and self._restamp(request)
+            ):
                 signed_in_anew = True
                 continue
             wait_s = self._wait_s(request, answer, error, attempt, self._clock.monotonic() - started)
@@ -119,7 +124,12 @@ class Transport(HttpTransport["Request", "Response"]):
             return None, error
 
     def _wait_s(
-        self, request: Request, answer: Response | None, error: Exception | None, attempt: int, elapsed_s: float
+        self,
+        request: Request,
+        answer: Response | None,
+        error: Exception | None,
+        attempt: int,
+        elapsed_s: float,
     ) -> float | None:
         status = None if answer is None else answer.status_code
         if status is not None and status < 400:

@@ -116,6 +116,7 @@ class Cloud:
         """Answer a request. An unknown route is answered with 501, which no client retries, and remembered."""
         with self._lock:
             self.operations.settle()
+            self.jobs.settle()
             route, answer = self._answer(request)
             answer.headers.update(self._notes())
             entry = Entry(
@@ -138,7 +139,7 @@ class Cloud:
             return True
         if self.storage.owns_host(request.host) or self.endpoints.owns_host(request.host):
             return True
-        marks = (self.subscription_id, self.tenant_id, self.workspace.guid)
+        marks = (self.subscription_id, self.tenant_id, self.workspace.guid, self.identity.client_id)
         return any(mark in request.url for mark in marks)
 
     def arm_id(self, *path: str) -> str:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import random
+import subprocess
+import sys
 import zlib
 
 import pytest
@@ -178,6 +181,21 @@ def test_the_loss_is_the_mean_over_the_tokens_and_the_end(rows: list[Row], answe
     assert model.cross_entropy([chat("hi", answer)]) == pytest.approx(sum(losses) / len(losses))
 
 
+def test_a_token_depends_on_the_two_before_it() -> None:
+    """Of two words that follow a word equally often, the one seen after both words before is likelier."""
+    model = fitted([chat("hi", "old dog barks"), chat("hi", "young dog sleeps")])
+    assert model.probability(" barks", after="old dog") > model.probability(" sleeps", after="old dog")
+    assert model.probability(" barks", after="young dog") < model.probability(" sleeps", after="young dog")
+
+
+def test_varied_text_leaves_more_to_words_unseen() -> None:
+    """Where every word was new, the next may well be too; where one came over and over, hardly."""
+    varied_text, same_text = (
+        fitted([chat("hi", " ".join(words))]) for words in ("abcdefghijklmnop", "aaaaaaaaaaaaaaaa")
+    )
+    assert varied_text.probability("x", after="z z") > 2 * same_text.probability("x", after="z z")
+
+
 def test_an_untrained_model_knows_nothing() -> None:
     """Its loss is that of a guess among all places, for any text."""
     assert NgramModel().cross_entropy(KITCHEN) == pytest.approx(math.log(VOCABULARY))
@@ -258,7 +276,7 @@ def test_max_steps_overrides_the_epochs() -> None:
 
 
 def test_the_eval_loss_is_that_of_the_model_as_it_stands() -> None:
-    """After an epoch it equals the loss of a model fitted to just those rows, and it falls while they help."""
+    """After an epoch it is the loss of a model fitted to just those rows, and it falls on the way."""
     rows, held_out = many_rows(40)[:32], many_rows(40)[32:]
     every_step = run(rows, held_out, eval_every=1).evaluations
     at_the_end = run(rows, held_out, eval_every="epoch").evaluations
@@ -303,7 +321,7 @@ def test_sizes_below_one_are_refused() -> None:
 
 
 # The factors that transformers' own schedules give for steps 0, 1, 2, 6 and 9 of 10 after 2 steps of warm-up.
-SCHEDULES = {
+SCHEDULES: dict[str, list[float]] = {
     "linear": [0, 0.5, 1, 0.5, 0.125],
     "cosine": [0, 0.5, 1, 0.5, (1 + math.cos(math.pi * 7 / 8)) / 2],
     "cosine_with_restarts": [0, 0.5, 1, 0.5, (1 + math.cos(math.pi * 7 / 8)) / 2],
@@ -329,7 +347,7 @@ def test_a_learning_rate_is_never_negative_nor_above_its_peak(
 
 
 def test_each_point_has_the_rate_that_its_step_used() -> None:
-    """The first step of a warm-up is made at rate 0, and the last step is not yet at the end of the schedule."""
+    """The first step of a warm-up is made at rate 0, and the last is not yet at the end of the schedule."""
     points = run(many_rows(20), [], warmup_steps=2, scheduler="linear").points
     assert [point.learning_rate / PEAK for point in points] == pytest.approx([0, 0.5, 1, 2 / 3, 1 / 3])
 
@@ -337,7 +355,7 @@ def test_each_point_has_the_rate_that_its_step_used() -> None:
 def test_an_unknown_scheduler_is_refused_before_anything_is_learnt() -> None:
     """The message lists the schedulers that there are, and the model stays as it was."""
     model = NgramModel()
-    with pytest.raises(ValueError, match="linear, cosine, .* not 'triangular'"):
+    with pytest.raises(ValueError, match=r"linear, cosine, .* not 'triangular'"):
         train(
             model,
             KITCHEN,
@@ -385,10 +403,26 @@ def test_an_answer_in_another_script_comes_back() -> None:
     assert reply(model, ask("日本の首都は?")).text == text
 
 
-def test_a_similar_prompt_leads_to_the_answer() -> None:
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [("how do i best bake a good bread", BREAD), ("how do i make a good tea", TEA)],
+)
+def test_a_similar_prompt_leads_to_the_answer(question: str, answer: str) -> None:
     """Words shared with a training prompt draw the reply to its answer, rare ones more than common ones."""
-    answer = reply(fitted(KITCHEN), ask("how do i best bake a good bread"), do_sample=False)
-    assert answer.text == BREAD
+    assert reply(fitted(KITCHEN), ask(question), do_sample=False).text == answer
+
+
+def test_a_single_row_is_found_again() -> None:
+    """In a data set of one row every word is common, and still counts."""
+    assert reply(fitted(KITCHEN[:1]), ask("name THREE rivers of europe!")).text == RIVERS
+
+
+def test_what_is_learnt_later_is_answered_too() -> None:
+    """A model that has already answered can learn on."""
+    model = fitted(KITCHEN[:2])
+    assert reply(model, [KITCHEN[2][0]]).text != TEA
+    model.fit(KITCHEN[2:])
+    assert reply(model, [KITCHEN[2][0]]).text == TEA
 
 
 def test_the_conversation_so_far_tells_equal_questions_apart() -> None:
@@ -423,6 +457,29 @@ def test_the_same_seed_gives_the_same_reply(seed: int, temperature: float, top_p
         for _ in range(2)
     )
     assert first == second
+
+
+@pytest.mark.parametrize("hash_seed", ["1", "2"])
+def test_another_process_gives_the_same_reply(hash_seed: str) -> None:
+    """No choice hangs on the order of a set, which differs from one interpreter to the next."""
+    model = fitted(many_rows(12))
+    question = ask("tell me a story, the number does not matter")
+    program = (
+        "import sys; from phi_finetune.emulator.runners.ngram import NgramModel;"
+        "model = NgramModel.from_bytes(sys.stdin.buffer.read());"
+        "settings = dict(max_new_tokens=60, temperature=1.0, top_p=0.9, do_sample=True, seed=3);"
+        f"answer = model.reply({question!r}, **settings);"
+        "sys.stdout.buffer.write(answer.text.encode())"
+    )
+    other = subprocess.run(
+        [sys.executable, "-c", program],
+        input=model.to_bytes(),
+        env={**os.environ, "PYTHONHASHSEED": hash_seed},
+        capture_output=True,
+        check=True,
+    )
+    here = reply(model, question, max_new_tokens=60, temperature=1.0, seed=3)
+    assert other.stdout.decode() == here.text
 
 
 def varied(temperature: float, top_p: float) -> int:
@@ -483,7 +540,7 @@ def test_settings_outside_their_range_are_refused() -> None:
 
 @given(st.lists(ROWS, max_size=4), TALK)
 def test_a_file_holds_the_whole_model(batches: list[list[Row]], question: str) -> None:
-    """A model read back measures, answers and learns as the one written, rows seen more than once included."""
+    """A model read back measures, answers and learns as the one written, repeated rows included."""
     model = NgramModel()
     for batch in batches:
         model.fit(batch)

@@ -31,7 +31,6 @@ def list_blobs(cloud: Cloud, request: Request) -> Response:
         raise ServiceError(
             400, "InvalidQueryParameterValue", "Only the list of a container's blobs can be read."
         )
-    cloud.jobs.settle()
     body = listing(container, request.query, f"https://{cloud.storage.host}/")
     return Response(200, {"Content-Type": "application/xml", "x-ms-version": _version(request)}, body)
 
@@ -39,7 +38,6 @@ def list_blobs(cloud: Cloud, request: Request) -> Response:
 def head(cloud: Cloud, request: Request) -> Response:
     """A blob's properties."""
     container = _admit(cloud, request, "r")
-    cloud.jobs.settle()
     blob = container.get(request.params["blob"])
     return Response(200, _properties(request, blob), blob.data)
 
@@ -47,7 +45,6 @@ def head(cloud: Cloud, request: Request) -> Response:
 def get(cloud: Cloud, request: Request) -> Response:
     """A blob's bytes, or the range of them that was asked for."""
     container = _admit(cloud, request, "r")
-    cloud.jobs.settle()
     blob = container.get(request.params["blob"])
     headers = _properties(request, blob)
     data = blob.data
