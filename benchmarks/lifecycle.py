@@ -49,12 +49,14 @@ class TimedRunner:
         self.seconds = 0.0
 
     def run(self, job: JobInputs) -> Run:
+        """Run a job, and add up what it takes."""
         started = time.perf_counter()
         run = self._inner.run(job)
         self.seconds += time.perf_counter() - started
         return run
 
     def reply(self, model: Any, body: Any) -> Reply:
+        """Answer a request."""
         return self._inner.reply(model, body)
 
 
@@ -85,7 +87,8 @@ def ours(azure: FakeAzure, data: pf.ChatDataset, questions: int) -> None:
     tune = base.finetune(data).on(cluster).with_parameters(num_train_epochs=1, learning_rate=5e-6)
     job = tune.submit().wait()
     metrics = job.metrics()
-    assert metrics.history("loss") and metrics.history("eval_loss")
+    assert metrics.history("loss")
+    assert metrics.history("eval_loss")
     with job.register("tuned").deploy(instance_type=SIZE) as endpoint:
         for _ in range(questions):
             assert endpoint.chat(data.row(0)).text
@@ -103,7 +106,8 @@ def tutorial(azure: FakeAzure, files: dict[str, str], request_file: str, questio
         endpoint_name="tutorial-endpoint",
         questions=questions,
     )
-    assert found["metrics"]["loss"] and found["answers"]
+    assert found["metrics"]["loss"]
+    assert found["answers"]
 
 
 def floor(azure: FakeAzure, data: pf.ChatDataset) -> float:
@@ -115,7 +119,7 @@ def floor(azure: FakeAzure, data: pf.ChatDataset) -> float:
     component = find_component(ws._handle(), "azureml", "chat_completion_pipeline", None)
     base = ws.foundation_model("Phi-4")
     compute = pf.GpuCompute.serverless(SIZE)
-    plan = base.finetune(data).on(attached(compute, ws)).plan()
+    plan = base.finetune(data).on(ws.attach(compute)).plan()
     inputs = plan.parameters.as_component_inputs()
     files = {name: str(inputs.pop(name)) for name in (*plan.files, "mlflow_model_path")}
     started = time.perf_counter()
@@ -134,10 +138,6 @@ def floor(azure: FakeAzure, data: pf.ChatDataset) -> float:
     )
     job._to_rest_object()
     return time.perf_counter() - started
-
-
-def attached(compute: pf.GpuCompute, ws: pf.Workspace) -> pf.GpuCompute:
-    return ws.attach(compute)
 
 
 def measure(run: Callable[[FakeAzure], None]) -> dict[str, float]:
@@ -253,6 +253,7 @@ def table(found: dict[str, float]) -> str:
 
 
 def main() -> None:
+    """Measure, print the table, and the figures as JSON where asked."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

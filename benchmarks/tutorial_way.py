@@ -6,8 +6,8 @@ service and against ``FakeAzure``.
 
 from __future__ import annotations
 
-import ast
 import json
+from ast import literal_eval  # noqa: TID251 - this is what the tutorial does, and why this library does not
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ def allow_lists(registry: MLClient, name: str, version: str) -> dict[str, Any]:
     """What a model of the oldest generation says in its tags, which are texts of Python literals."""
     tags = registry.models.get(name, version=version).tags
     keys = ("finetune_compute_allow_list", "inference_compute_allow_list", "model_specific_defaults")
-    return {key: ast.literal_eval(tags[key]) for key in keys}
+    return {key: literal_eval(tags[key]) for key in keys}
 
 
 def lifecycle(

@@ -120,7 +120,6 @@ class DefaultCredentials:
         try:
             chain = DefaultAzureCredential(
                 managed_identity_client_id=identity_of_environment(),
-                workload_identity_client_id=os.environ.get("AZURE_CLIENT_ID"),
                 additionally_allowed_tenants=[self.tenant_id] if self.tenant_id else [],
                 process_timeout=self.timeout_s,
                 **options(transport),

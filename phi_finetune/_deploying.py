@@ -229,7 +229,7 @@ def _adopt(client: Client, found: dict[str, Any], serves: str, model: Registered
 
 
 def _refuse_endpoint(answer: Answer, name: str, model: RegisteredModel) -> NoReturn:
-    code, message = error_parts(answer.body)
+    _, message = error_parts(answer.body)
     if "already exists" in message.lower() or answer.status == 409:
         raise _taken(name, model, message)
     refuse(answer, doing="create the endpoint", resource=f"endpoint {name}")

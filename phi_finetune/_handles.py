@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self
 
-import attrs
-
 if TYPE_CHECKING:
     from phi_finetune._azure.client import Client
 
-__all__ = ["WithoutHandle", "handle"]
-
-
-def handle() -> Any:
-    """The attrs field that holds the handle."""
-    return attrs.field(default=None, eq=False, repr=False, kw_only=True)
+__all__ = ["WithoutHandle"]
 
 
 class WithoutHandle:
-    """Pickles without the handle; ``workspace.attach(it)`` gives it back one."""
+    """Pickles without the handle; ``workspace.attach(it)`` gives it back one.
+
+    A class of this kind declares the field ``_client`` itself, outside equality and repr: type checkers know no
+    other way to see it as a keyword of the constructor.
+    """
 
     _client: Client | None
 

@@ -121,7 +121,10 @@ def _adopt(finetune: Finetune, client: Client, found: dict[str, Any]) -> Finetun
         if before.get(key) != value
     ]
     if changed:
-        message = f"the job was submitted when other things were current: {'; '.join(changed)}. submit(again=True) runs it anew"
+        message = (
+            f"it was submitted when other things were current: {'; '.join(changed)}. "
+            "submit(again=True) runs it anew"
+        )
         client.notify(Warned(resource=job.resource, message=message))
     return job
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import attrs
 
-from phi_finetune._handles import WithoutHandle, handle
+from phi_finetune._handles import WithoutHandle
 from phi_finetune.errors import ConfigurationError, InvalidParameter
 from phi_finetune.events import Deleted, Warned
 from phi_finetune.scoring import ChatReply, Sampling, Turns, read_reply, request_body, send
@@ -133,12 +133,12 @@ class Endpoint(WithoutHandle):
     name: str
     scoring_uri: str
     auth: AuthMode = "key"
-    traffic: Mapping[str, int] = attrs.field(factory=dict, converter=dict, hash=False)
+    traffic: Mapping[str, int] = attrs.field(factory=dict, hash=False)
     provisioning_state: str = "Succeeded"
     description: str | None = None
-    tags: Mapping[str, str] = attrs.field(factory=dict, converter=dict, hash=False)
+    tags: Mapping[str, str] = attrs.field(factory=dict, hash=False)
     created_here: bool = attrs.field(default=False, eq=False)
-    _client: Client | None = handle()
+    _client: Client | None = attrs.field(default=None, eq=False, repr=False, kw_only=True, alias="client")
 
     @property
     def resource(self) -> str:

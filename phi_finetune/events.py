@@ -10,8 +10,8 @@ import attrs
 __all__ = [
     "AdoptedExisting",
     "ComputeReady",
-    "CredentialChosen",
     "Created",
+    "CredentialChosen",
     "Deleted",
     "Event",
     "JobMoved",

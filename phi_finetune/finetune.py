@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Unpack
 
 import attrs
 
-from phi_finetune._handles import WithoutHandle, handle
+from phi_finetune._handles import WithoutHandle
 from phi_finetune._names import digest, slug
 from phi_finetune.compute import GpuCompute
 from phi_finetune.errors import ConfigurationError, InvalidParameter
@@ -52,7 +52,7 @@ class FinetuneSettings:
     experiment: str | None = None
     display_name: str | None = None
     description: str | None = None
-    tags: Mapping[str, str] = attrs.field(factory=dict, converter=dict, hash=False)
+    tags: Mapping[str, str] = attrs.field(factory=dict, hash=False)
     force_rerun: bool = False
     continue_on_step_failure: bool = False
 
@@ -102,7 +102,7 @@ class Finetune(WithoutHandle):
     parameters: ParameterValues = attrs.field(factory=lambda: ParameterValues(), hash=False)
     settings: FinetuneSettings = attrs.field(factory=FinetuneSettings, hash=False)
     name: str | None = None
-    _client: Client | None = handle()
+    _client: Client | None = attrs.field(default=None, eq=False, repr=False, kw_only=True, alias="client")
 
     def on(
         self,
@@ -143,7 +143,7 @@ class Finetune(WithoutHandle):
     ) -> Finetune:
         """Set how the pipeline job is listed and run; see :class:`FinetuneSettings`."""
         settings = FinetuneSettings(
-            experiment, display_name, description, tags or {}, force_rerun, continue_on_step_failure
+            experiment, display_name, description, dict(tags or {}), force_rerun, continue_on_step_failure
         )
         return attrs.evolve(self, settings=settings)
 

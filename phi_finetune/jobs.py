@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from phi_finetune._handles import WithoutHandle, handle
+from phi_finetune._handles import WithoutHandle
 from phi_finetune._names import digest, slug
 from phi_finetune._waiting import Look, Patience, wait_for, watch
 from phi_finetune.errors import (
@@ -129,12 +129,12 @@ class FinetuneJob(WithoutHandle):
     display_name: str | None = None
     experiment: str | None = None
     description: str | None = None
-    tags: Mapping[str, str] = attrs.field(factory=dict, converter=dict, hash=False)
+    tags: Mapping[str, str] = attrs.field(factory=dict, hash=False)
     base_model: str | None = None
     studio_url: str | None = None
     created_at: datetime | None = None
-    outputs: Mapping[str, JobOutput] = attrs.field(factory=dict, converter=dict, hash=False)
-    _client: Client | None = handle()
+    outputs: Mapping[str, JobOutput] = attrs.field(factory=dict, hash=False)
+    _client: Client | None = attrs.field(default=None, eq=False, repr=False, kw_only=True, alias="client")
 
     @property
     def resource(self) -> str:
@@ -316,7 +316,7 @@ class FinetuneJob(WithoutHandle):
             next_call="job.children() lists them",
         )
 
-    def _look(self) -> Any:
+    def _look(self) -> Callable[[], Look[FinetuneJob]]:
         client = self._handle()
         before: list[str] = [self.status]
 
@@ -433,7 +433,10 @@ def _diagnose(job: FinetuneJob) -> Diagnosis:
 def _advice(text: str) -> str:
     lowered = text.lower()
     if "out of memory" in lowered:
-        return "use less memory: with_parameters(per_device_train_batch_size=1, apply_lora=True, deepspeed_stage=3), or a larger size"
+        return (
+            "use less memory: with_parameters(per_device_train_batch_size=1, apply_lora=True, deepspeed_stage=3), "
+            "or a larger size"
+        )
     if "preempt" in lowered:
         return "the low-priority machines were taken away: submit() again, or use dedicated ones"
     return ""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from phi_finetune._handles import WithoutHandle, handle
+from phi_finetune._handles import WithoutHandle
 from phi_finetune.errors import MissingDependency, NotFound
 
 if TYPE_CHECKING:
@@ -51,8 +51,8 @@ class RunMetrics:
 
     run: str
     step: str | None
-    last: Mapping[str, float] = attrs.field(factory=dict, converter=dict, hash=False)
-    params: Mapping[str, str] = attrs.field(factory=dict, converter=dict, hash=False)
+    last: Mapping[str, float] = attrs.field(factory=dict, hash=False)
+    params: Mapping[str, str] = attrs.field(factory=dict, hash=False)
 
 
 @attrs.frozen(slots=False)
@@ -69,7 +69,7 @@ class TrainingMetrics(WithoutHandle):
 
     job: str
     runs: tuple[RunMetrics, ...]
-    _client: Client | None = handle()
+    _client: Client | None = attrs.field(default=None, eq=False, repr=False, kw_only=True, alias="client")
 
     @property
     def keys(self) -> tuple[str, ...]:

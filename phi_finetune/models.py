@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from phi_finetune import _tags
-from phi_finetune._handles import WithoutHandle, handle
+from phi_finetune._handles import WithoutHandle
 from phi_finetune.errors import InvalidParameter, ModelRetired, SizeNotAllowed
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class FoundationModel(WithoutHandle):
     tasks: tuple[str, ...] = ()
     finetune_sizes: tuple[str, ...] = ()
     inference_sizes: tuple[str, ...] = ()
-    defaults: Mapping[str, Any] = attrs.field(factory=dict, converter=dict, hash=False)
+    defaults: Mapping[str, Any] = attrs.field(factory=dict, hash=False)
     context_length: int | None = None
     archived: bool = False
     finetune_retires_on: date | None = None
@@ -61,7 +61,7 @@ class FoundationModel(WithoutHandle):
     successor: str | None = None
     license: str | None = None
     pinned: bool = False
-    _client: Client | None = handle()
+    _client: Client | None = attrs.field(default=None, eq=False, repr=False, kw_only=True, alias="client")
 
     @property
     def id(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -193,16 +194,17 @@ def _files(finetune: Finetune) -> dict[str, PlannedFile]:
     files: dict[str, PlannedFile] = {}
     for split in finetune.data.splits:
         info = finetune.data.describe(split)
-        files[_SPLITS[split]] = PlannedFile(
-            f"{split}.jsonl", info.sha256, info.size_bytes, lambda split=split: finetune.data.lines(split)
-        )
+        lines = partial(finetune.data.lines, split)
+        files[_SPLITS[split]] = PlannedFile(f"{split}.jsonl", info.sha256, info.size_bytes, lines)
     for name, value in finetune.parameters.items():
         if name in FILES and isinstance(value, (str, os.PathLike)) and not is_address(value):
             sha256, size_bytes = file_digest(value)
-            files[name] = PlannedFile(
-                Path(value).name, sha256, size_bytes, lambda path=Path(value): [path.read_bytes()]
-            )
+            files[name] = PlannedFile(Path(value).name, sha256, size_bytes, partial(_read_whole, Path(value)))
     return files
+
+
+def _read_whole(path: Path) -> list[bytes]:
+    return [path.read_bytes()]
 
 
 def _check_fits(compute: GpuCompute, sku: GpuSku, gpus: int, nodes: int) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from phi_finetune._handles import WithoutHandle, handle
+from phi_finetune._handles import WithoutHandle
 from phi_finetune.compute import MADE_BY
 from phi_finetune.errors import InvalidParameter, NameTaken, NotFound, UnexpectedAnswer
 from phi_finetune.events import AdoptedExisting, Created
@@ -50,8 +50,8 @@ class RegisteredModel(WithoutHandle):
     uri: str
     type: str = "mlflow_model"
     description: str | None = None
-    tags: Mapping[str, str] = attrs.field(factory=dict, converter=dict, hash=False)
-    _client: Client | None = handle()
+    tags: Mapping[str, str] = attrs.field(factory=dict, hash=False)
+    _client: Client | None = attrs.field(default=None, eq=False, repr=False, kw_only=True, alias="client")
 
     @property
     def job(self) -> str | None:

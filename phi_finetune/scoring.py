@@ -265,8 +265,7 @@ def _refusal(answer: Answer, endpoint: Endpoint, deployment: str | None) -> Scor
 
 def _checked(messages: object) -> list[dict[str, str]]:
     if isinstance(messages, Sequence) and not isinstance(messages, (str, bytes)):
-        plain = [_message(message) for message in messages]
-        return plain
+        return [_message(message) for message in messages]
     raise InvalidParameter(
         "These are no messages", name="message", value=None, allowed="a list of objects with role and content"
     )

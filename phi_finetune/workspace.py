@@ -9,11 +9,11 @@ import time
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import attrs
 
-from phi_finetune._handles import WithoutHandle, handle
+from phi_finetune._handles import WithoutHandle
 from phi_finetune.compute import GpuCompute, GpuSku
 from phi_finetune.endpoints import Endpoint
 from phi_finetune.errors import ConfigurationError, NotFound
@@ -61,7 +61,7 @@ class Workspace(WithoutHandle):
     subscription_id: str
     resource_group: str
     name: str
-    _client: Client | None = handle()
+    _client: Client | None = attrs.field(default=None, eq=False, repr=False, kw_only=True, alias="client")
 
     @classmethod
     def connect(

@@ -32,7 +32,9 @@ class Entra(HTTPAdapter):
     A person's browser is to send back the sign-in's nonce as its code: Entra ID's tokens hold the nonce.
 
     Attributes:
-        seen: The requests for tokens, as (host, fields of the query and the body).
+        seen: The requests for tokens, as (host, fields of the query and the body, and
+            the tenant).
+        connect_timeouts: Seconds that each request allowed for connecting.
         refusal: The status and the body that a request for a token is answered with, in place of a token.
         identities: The hosts, besides Entra ID's, at which a managed identity is found.
         sends: How many requests there were, of any kind.
@@ -47,6 +49,7 @@ class Entra(HTTPAdapter):
         self.refusal: tuple[int, dict[str, Any]] | None = None
         self.identities: set[str] = set()
         self.sends = 0
+        self.connect_timeouts: list[object] = []
         self.silent = False
         self.closed = False
         session = Session()
@@ -71,6 +74,7 @@ class Entra(HTTPAdapter):
         url = urlsplit(str(request.url))
         host = url.hostname or ""
         self.sends += 1
+        self.connect_timeouts.append(timeout[0] if isinstance(timeout, tuple) else timeout)
         if self.silent or (host != AUTHORITY and host not in self.identities):
             raise ConnectTimeout(f"nothing answers at {host}", request=request)
         fields = {name: values[-1] for name, values in parse_qs(f"{url.query}&{_text(request.body)}").items()}
@@ -87,7 +91,7 @@ class Entra(HTTPAdapter):
             return 200, _endpoints(path.split("/")[1])
         if path.endswith("/devicecode"):
             return 200, _device_code()
-        self.seen.append((host, fields))
+        self.seen.append((host, {**fields, "tenant": path.split("/")[1]}))
         return self.refusal or (200, self._token(fields))
 
     def _token(self, fields: dict[str, str]) -> dict[str, Any]:

@@ -41,7 +41,9 @@ def upload(cloud: Cloud, name: str, rows: Sequence[object]) -> str:
     return f"azureml://datastores/workspaceblobstore/paths/data/{name}"
 
 
-def pipeline(cloud: Cloud, inputs: Mapping[str, str | None] | None = None, **properties: Any) -> dict[str, Any]:
+def pipeline(
+    cloud: Cloud, inputs: Mapping[str, str | None] | None = None, **properties: Any
+) -> dict[str, Any]:
     """The body that submits a fine-tune on 40 conversations; an input of None is left out."""
     given: dict[str, str | None] = {
         "mlflow_model_path": MODEL_ID,
@@ -65,7 +67,9 @@ def pipeline(cloud: Cloud, inputs: Mapping[str, str | None] | None = None, **pro
     return {"properties": {**fixed, **properties}}
 
 
-def start(cloud: Cloud, name: str = "tune", inputs: Mapping[str, str | None] | None = None, **properties: Any) -> Answer:
+def start(
+    cloud: Cloud, name: str = "tune", inputs: Mapping[str, str | None] | None = None, **properties: Any
+) -> Answer:
     """Submit a fine-tune."""
     return ask(cloud, "PUT", f"jobs/{name}", pipeline(cloud, inputs, **properties))
 

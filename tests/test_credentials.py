@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import re
-import subprocess
 import sys
-import threading
 import webbrowser
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
-import requests
-from azure.core.credentials import AccessToken, AccessTokenInfo, TokenRequestOptions
-from azure.core.exceptions import ClientAuthenticationError
 from entra import AUTHORITY, CLIENT, IMDS, TENANT, Entra
+from signing_in import (
+    ARM,
+    SIGNED_OUT,
+    AbsentPerson,
+    AzCommand,
+    Broken,
+    Constant,
+    OwnPolicy,
+    PersonsBrowser,
+    bare_machine,
+    failure,
+    screen,
+)
 
 from phi_finetune.credentials import (
     AzureCli,
@@ -32,89 +38,27 @@ from phi_finetune.credentials import (
     expected_tenant,
     policy_for,
 )
-from phi_finetune.errors import AuthenticationFailed, ConfigurationError, InvalidParameter
-from phi_finetune.protocols import CredentialPolicy, TokenTransport
+from phi_finetune.errors import ConfigurationError, InvalidParameter
+from phi_finetune.protocols import CredentialPolicy
 
-ARM = "https://management.azure.com/.default"
 SECRET = "kQ8~canary-of-a-secret"
-SIGNED_OUT = "echo \"Please run 'az login' to setup account.\" >&2; exit 1"
-WHERE_BROWSERS_OPEN = ("CI", "GITHUB_ACTIONS", "TF_BUILD", "AZUREML_RUN_ID", "DEFAULT_IDENTITY_CLIENT_ID")
-
-
-class AzCommand:
-    """An ``az`` on the path: a script that notes its arguments, then does what it is told."""
-
-    def __init__(self, folder: Path) -> None:
-        self._script = folder / "az"
-        self._notes = folder / "notes"
-
-    def does(self, script: str) -> None:
-        self._script.write_text(f'#!/bin/sh\necho "$@" >> {self._notes}\n{script}\n')
-        self._script.chmod(0o755)
-
-    def gives(self, token: str) -> None:
-        expires_on = int((datetime.now(UTC) + timedelta(hours=1)).timestamp())
-        self.does(f"""echo '{{"accessToken": "{token}", "expires_on": {expires_on}}}'""")
-
-    @property
-    def calls(self) -> list[str]:
-        return self._notes.read_text().splitlines() if self._notes.exists() else []
-
-
-class Constant:
-    """A credential that gives the same token to everybody."""
-
-    def get_token(self, *scopes: str, **options: object) -> AccessToken:
-        return AccessToken("constant", 4_000_000_000)
-
-
-class Broken:
-    """A credential whose source refuses."""
-
-    def get_token_info(self, *scopes: str, options: TokenRequestOptions | None = None) -> AccessTokenInfo:
-        raise ClientAuthenticationError("the source refused; access_token=canary-1 eyJhbGciOi.eyJjYW5hcnki.x")
-
-    def get_token(self, *scopes: str, **options: object) -> AccessToken:
-        raise AssertionError("the other method is preferred")
-
-
-class OwnPolicy:
-    """A policy as a user would write it."""
-
-    def credential(self, transport: TokenTransport | None = None) -> Constant:
-        return Constant()
 
 
 @pytest.fixture(autouse=True)
 def _bare_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A machine with nobody signed in, no tools, and no screen."""
-    tools = tmp_path / "bin"
-    tools.mkdir()
-    monkeypatch.setenv("PATH", str(tools))
-    monkeypatch.setenv("HOME", str(tmp_path))
-    for name in (*WHERE_BROWSERS_OPEN, *(name for name in os.environ if name.startswith("SSH_"))):
-        monkeypatch.delenv(name, raising=False)
-    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
-        monkeypatch.delenv(name, raising=False)
+    bare_machine(monkeypatch, tmp_path)
 
 
 @pytest.fixture
 def az(tmp_path: Path) -> AzCommand:
     """The Azure CLI."""
-    return AzCommand(tmp_path / "bin")
+    return AzCommand(tmp_path)
 
 
 @pytest.fixture
 def entra() -> Entra:
     """Entra ID."""
     return Entra()
-
-
-def failure(policy: CredentialPolicy, entra: Entra | None = None) -> AuthenticationFailed:
-    """The error of a policy that can't sign in."""
-    with pytest.raises(AuthenticationFailed) as caught:
-        policy.credential((entra or Entra()).transport)
-    return caught.value
 
 
 def principal(secret: str = SECRET) -> ServicePrincipal:
@@ -150,6 +94,12 @@ def test_a_signed_out_cli_names_the_login_command(az: AzCommand) -> None:
 def test_a_missing_cli_is_named() -> None:
     """Without an az on the path the error says so."""
     assert failure(AzureCli()).why == "Azure CLI not found on path"
+
+
+def test_a_cli_that_hangs_is_given_up(az: AzCommand) -> None:
+    """After timeout_s the command is ended, and its answer is not waited for."""
+    az.does("exec /bin/sleep 3")
+    assert failure(AzureCli(timeout_s=1)).why == "Failed to invoke the Azure CLI"
 
 
 def test_no_token_of_the_cli_gets_into_an_error(az: AzCommand) -> None:
@@ -310,8 +260,9 @@ def test_a_managed_identity_on_a_compute_instance(entra: Entra, monkeypatch: pyt
 
 
 def test_a_machine_without_identities_says_so(entra: Entra) -> None:
-    """On a machine that is not Azure's the error says what to do."""
+    """On a machine that is not Azure's the error comes within seconds, and says what to do."""
     error = failure(ManagedIdentity(), entra)
+    assert entra.connect_timeouts == [pytest.approx(2, abs=0.1)]
     assert "ManagedIdentityCredential authentication unavailable" in (error.why or "")
     assert "assign an identity" in (error.next_call or "")
 
@@ -331,22 +282,9 @@ def test_a_pod_without_its_settings_says_what_is_missing() -> None:
     assert why.endswith("Missing required arguments: 'client_id', 'token_file_path'.")
 
 
-class PersonsBrowser(webbrowser.BaseBrowser):
-    """A browser whose person signs in at once: it sends the code that Entra ID would send back."""
-
-    def open(self, url: str, new: int = 0, autoraise: bool = True) -> bool:
-        asked = {name: values[0] for name, values in parse_qs(urlsplit(url).query).items()}
-        answer = {"code": asked["nonce"], "state": asked["state"]}
-        threading.Thread(target=requests.post, args=(asked["redirect_uri"], answer)).start()
-        return True
-
-
 @pytest.fixture
 def _screen(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A screen with a browser on it, and a person at it."""
-    monkeypatch.setenv("DISPLAY", ":0")
-    monkeypatch.setattr(webbrowser, "_tryorder", ["person"])
-    monkeypatch.setattr(webbrowser, "_browsers", {"person": [None, PersonsBrowser()]})
+    screen(monkeypatch, PersonsBrowser())
 
 
 @pytest.mark.usefixtures("_screen")
@@ -398,6 +336,14 @@ def test_no_browser_opens_where_none_is_installed(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("WAYLAND_DISPLAY", "wayland-0")
     monkeypatch.setattr(webbrowser, "_tryorder", [])
     assert "Python's webbrowser finds none" in (failure(Browser()).why or "")
+
+
+def test_an_absent_person_is_not_waited_for_longer(monkeypatch: pytest.MonkeyPatch, entra: Entra) -> None:
+    """A person who does not sign in within timeout_s is given up, and the CLI's command offered."""
+    screen(monkeypatch, AbsentPerson())
+    error = failure(Browser(timeout_s=1), entra)
+    assert error.why == "Timed out after waiting 1 seconds for the user to authenticate"
+    assert error.next_call == "az login"
 
 
 def test_a_person_signs_in_with_a_code(entra: Entra, capsys: pytest.CaptureFixture[str]) -> None:
@@ -455,175 +401,6 @@ def test_what_gives_no_token_is_no_credential() -> None:
     """Given refuses an object without get_token when it is built."""
     with pytest.raises(InvalidParameter, match="A str is no credential"):
         Given("token")  # type: ignore[arg-type]
-
-
-def test_a_chain_says_which_link_won(az: AzCommand, entra: Entra) -> None:
-    """The links are tried in order; the credential tells who failed, why, and who won."""
-    az.gives("cli-token")
-    credential = Chain(ManagedIdentity(), AzureCli(), Given(Constant())).credential(entra.transport)
-    assert credential.get_token(ARM).token == "cli-token"
-    lost, won = credential.attempts
-    assert (lost.name, won.name, won.error) == ("ManagedIdentity", "AzureCli", None)
-    assert "unavailable" in (lost.error or "")
-    assert lost.took_s >= 0
-    assert re.fullmatch(r"AzureCli, \d+\.\d s: gave a token", str(won))
-
-
-def test_a_chain_takes_any_policy() -> None:
-    """A user's own policy is a link like the others."""
-    credential = Chain(DeviceCode(), OwnPolicy()).credential()
-    assert credential.get_token(ARM).token == "constant"
-    assert [attempt.name for attempt in credential.attempts] == ["DeviceCode", "OwnPolicy"]
-
-
-def test_a_chain_in_a_chain_tells_all_its_links() -> None:
-    """The links of an inner chain that won are told one by one."""
-    credential = Chain(Browser(), Chain(DeviceCode(), OwnPolicy())).credential()
-    assert [attempt.name for attempt in credential.attempts] == ["Browser", "DeviceCode", "OwnPolicy"]
-
-
-def test_a_chain_that_fails_lists_every_link(az: AzCommand, entra: Entra) -> None:
-    """The error has a line for each link, with its time and what to do, and the first of those as its own."""
-    az.does(SIGNED_OUT)
-    error = failure(Chain(Given(Broken()), AzureCli(), DeviceCode()), entra)
-    lines = str(error).splitlines()
-    assert lines[0] == "No credential gave a token for Azure: "
-    assert re.fullmatch(r"  Given, \d+\.\d s: the source refused.*", lines[1])
-    assert re.fullmatch(
-        r"  AzureCli, \d+\.\d s: Please run 'az login'.* \(next: az login --use-device-code\)", lines[2]
-    )
-    assert re.fullmatch(r"  DeviceCode, \d+\.\d s: .* \(next: pass on_prompt=print\)", lines[3])
-    assert error.next_call == "az login --use-device-code"
-    assert str(pickle.loads(pickle.dumps(error))) == str(error)
-
-
-def test_a_chain_has_a_link() -> None:
-    """An empty chain is refused when it is built."""
-    with pytest.raises(ConfigurationError, match="no link"):
-        Chain()
-
-
-def test_the_default_finds_the_cli_login(az: AzCommand, entra: Entra) -> None:
-    """Azure's own chain is gone through link by link, each told with its time."""
-    az.gives("cli-token")
-    credential = DefaultCredentials().credential(entra.transport)
-    assert credential.get_token(ARM).token == "cli-token"
-    names = [attempt.name for attempt in credential.attempts]
-    assert names[:3] == ["EnvironmentCredential", "WorkloadIdentityCredential", "ManagedIdentityCredential"]
-    assert names[-1] == "AzureCliCredential"
-    assert [bool(attempt.error) for attempt in credential.attempts] == [True] * (len(names) - 1) + [False]
-    assert len(az.calls) == 1
-
-
-def test_the_default_asks_for_the_tenant(az: AzCommand, entra: Entra) -> None:
-    """tenant_id is named with each token, also to the links that azure-identity can't be told it for."""
-    az.gives("cli-token")
-    credential = DefaultCredentials(tenant_id=TENANT).credential(entra.transport)
-    credential.get_token("https://ml.azure.com/.default")
-    assert [call.rpartition(" ")[2] for call in az.calls] == [TENANT, TENANT]
-
-
-def test_the_default_finds_a_managed_identity(
-    az: AzCommand, entra: Entra, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """On Azure ML's clusters the identity is the one that they name, and the CLI is not asked."""
-    monkeypatch.setenv("DEFAULT_IDENTITY_CLIENT_ID", CLIENT)
-    entra.identities.add(IMDS)
-    az.gives("cli-token")
-    credential = DefaultCredentials().credential(entra.transport)
-    assert credential.attempts[-1].name == "ManagedIdentityCredential"
-    assert entra.seen[-1][1]["client_id"] == CLIENT
-    assert az.calls == []
-
-
-@pytest.fixture
-def _application(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An environment that names an application and its secret."""
-    monkeypatch.setenv("AZURE_TENANT_ID", TENANT)
-    monkeypatch.setenv("AZURE_CLIENT_ID", CLIENT)
-    monkeypatch.setenv("AZURE_CLIENT_SECRET", SECRET)
-
-
-@pytest.mark.usefixtures("_application")
-def test_the_default_takes_the_application_of_the_environment(entra: Entra) -> None:
-    """A service principal in the environment signs in, and forgetting its token fetches another."""
-    credential = DefaultCredentials().credential(entra.transport)
-    credential.forget(ARM)
-    assert credential.get_token(ARM).token == "token-2"
-    assert [attempt.name for attempt in credential.attempts] == ["EnvironmentCredential"]
-
-
-@pytest.mark.usefixtures("_application")
-def test_a_refused_application_is_not_replaced_by_a_person(az: AzCommand, entra: Entra) -> None:
-    """Where the environment's application is refused, nobody else's account is used in its place."""
-    az.gives("cli-token")
-    entra.refusal = (401, {"error": "invalid_client", "error_description": "AADSTS7000222: expired"})
-    error = failure(DefaultCredentials(), entra)
-    assert "AADSTS7000222: expired" in str(error)
-    assert "AZURE_CLIENT_ID" in (error.next_call or "")
-    assert az.calls == []
-
-
-def test_the_default_takes_the_federation_of_the_environment(
-    az: AzCommand, entra: Entra, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """A pod whose federation is refused does not work on under the node's or a person's name."""
-    monkeypatch.setenv("AZURE_TENANT_ID", TENANT)
-    monkeypatch.setenv("AZURE_CLIENT_ID", CLIENT)
-    monkeypatch.setenv("AZURE_FEDERATED_TOKEN_FILE", str(tmp_path / "missing"))
-    az.gives("cli-token")
-    assert failure(DefaultCredentials(), entra).resource == "WorkloadIdentityCredential"
-    assert az.calls == []
-
-
-@pytest.mark.usefixtures("_screen")
-def test_the_default_opens_a_browser_where_one_can_open(entra: Entra) -> None:
-    """After Azure's chain comes a person, in a browser."""
-    credential = DefaultCredentials().credential(entra.transport)
-    assert credential.attempts[-1].name == "Browser"
-
-
-def test_the_default_shows_a_code_where_no_browser_can_open(entra: Entra) -> None:
-    """Without a screen, and with somebody to show it to, the code comes last."""
-    prompts: list[str] = []
-    credential = DefaultCredentials(on_prompt=prompts.append).credential(entra.transport)
-    assert [attempt.name for attempt in credential.attempts[-2:]] == ["Browser", "DeviceCode"]
-    assert len(prompts) == 1
-
-
-def test_the_default_fails_with_the_way_out(entra: Entra) -> None:
-    """On a bare machine the error lists every link, and the command to run comes next."""
-    error = failure(DefaultCredentials(), entra)
-    assert error.next_call == "az login --use-device-code"
-    for link in ("EnvironmentCredential", "AzureCliCredential", "Browser", "DeviceCode"):
-        assert re.search(rf"^  {link}, \d+\.\d s: ", str(error), re.MULTILINE)
-
-
-def test_settings_that_azure_identity_refuses_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A misspelt AZURE_TOKEN_CREDENTIALS is an error of signing in, with azure-identity's words."""
-    monkeypatch.setenv("AZURE_TOKEN_CREDENTIALS", "AzureCliCredentials")
-    error = failure(DefaultCredentials())
-    assert "AZURE_TOKEN_CREDENTIALS" in (error.why or "")
-    assert "unset" in (error.next_call or "")
-
-
-def test_signing_in_writes_nothing() -> None:
-    """A failed sign-in prints nothing, though azure-identity logs each failure; importing loads no azure."""
-    code = """
-import sys
-from phi_finetune.credentials import DefaultCredentials
-from phi_finetune.errors import AuthenticationFailed
-assert "azure" not in sys.modules
-try:
-    DefaultCredentials().credential()
-except AuthenticationFailed:
-    sys.exit(3)
-"""
-    environment = {**os.environ, "AZURE_TOKEN_CREDENTIALS": "AzureCliCredential"}
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False
-    )
-    assert (done.returncode, done.stdout, done.stderr) == (3, "", "")
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import platform
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
@@ -29,6 +29,8 @@ __all__ = ["Client", "WorkspaceFacts"]
 
 WORKSPACE_API = "2024-10-01-preview"
 PROVIDER = "/providers/Microsoft.MachineLearningServices"
+
+T = TypeVar("T")
 
 PIPELINE_BUILDER = threading.Lock()
 """azure-ai-ml keeps the pipeline being built in a stack of the whole process: two threads that build at once mix
@@ -151,14 +153,14 @@ class Client:
         """
         return self.remember("workspace", self._look_up_workspace)
 
-    def remember(self, key: str, look_up: Any) -> Any:
+    def remember(self, key: str, look_up: Callable[[], T]) -> T:
         """What ``look_up`` gives, asked for once in the life of this client."""
-        if key in self._remembered:
-            return self._remembered[key]
-        with self._lock:
-            if key not in self._remembered:
-                self._remembered[key] = look_up()
-            return self._remembered[key]
+        if key not in self._remembered:
+            with self._lock:
+                if key not in self._remembered:
+                    self._remembered[key] = look_up()
+        found: T = self._remembered[key]
+        return found
 
     def forget(self, key: str) -> None:
         """Ask again next time."""

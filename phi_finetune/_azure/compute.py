@@ -14,7 +14,7 @@ from phi_finetune._azure.rest import Answer
 from phi_finetune._azure.translate import azure_ai_ml_errors, error_parts, expect, refuse, speaks_of_quota
 from phi_finetune.errors import ComputeFailed, QuotaExceeded
 
-__all__ = ["create_cluster", "delete_cluster", "find_cluster", "family_usage", "list_clusters", "vm_sizes"]
+__all__ = ["create_cluster", "delete_cluster", "family_usage", "find_cluster", "list_clusters", "vm_sizes"]
 
 API = "2023-08-01-preview"
 

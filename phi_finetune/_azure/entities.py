@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from azure.ai.ml.entities import (
         AmlCompute,
+        Component,
         ManagedOnlineDeployment,
         ManagedOnlineEndpoint,
         Model,
-        PipelineComponent,
     )
 
 __all__ = ["cluster_body", "component_entity", "deployment_body", "endpoint_body", "model_body"]
@@ -43,16 +43,13 @@ def model_body(model: Model) -> dict[str, Any]:
     return _body(model._to_rest_object())
 
 
-def component_entity(answer: Mapping[str, Any]) -> PipelineComponent:
+def component_entity(answer: Mapping[str, Any]) -> Component:
     """A registry's component, to be called as a step of a pipeline."""
     from azure.ai.ml._restclient.arm_ml_service.models import ComponentVersion
     from azure.ai.ml.entities import PipelineComponent
 
     # The entity takes the answer apart as it reads it, and the answer is kept for the next job.
-    component: PipelineComponent = PipelineComponent._from_rest_object(
-        ComponentVersion(copy.deepcopy(dict(answer)))
-    )
-    return component
+    return PipelineComponent._from_rest_object(ComponentVersion(copy.deepcopy(dict(answer))))
 
 
 def _body(rest_object: Any) -> dict[str, Any]:

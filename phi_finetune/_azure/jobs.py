@@ -63,7 +63,7 @@ def build_pipeline(
             step = chat_completion_pipeline(**given)
             return {OUTPUT: step.outputs.mlflow_model_folder}
 
-        job: PipelineJob = pipeline(chat_completion)()  # type: ignore[call-overload]
+        job: PipelineJob = pipeline(chat_completion)()
     job.name = name
     job.experiment_name = experiment
     job.display_name = display_name

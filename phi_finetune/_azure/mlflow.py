@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from phi_finetune._azure.client import Client
 from phi_finetune._azure.translate import azure_ai_ml_errors
-from phi_finetune.errors import MissingDependency
+from phi_finetune.errors import MissingDependency, UnexpectedAnswer
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -31,4 +31,6 @@ def mlflow_client(client: Client) -> MlflowClient:
     with azure_ai_ml_errors(doing="find the tracking service", resource=client.resource):
         # This call also tells azureml-mlflow which credential to use for the address (wire.md 7).
         workspace = client.ml_client().workspaces.get(client.workspace_name)
+    if workspace is None or workspace.mlflow_tracking_uri is None:
+        raise UnexpectedAnswer("The workspace does not name its tracking service", resource=client.resource)
     return MlflowClient(tracking_uri=workspace.mlflow_tracking_uri)

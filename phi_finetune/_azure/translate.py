@@ -47,9 +47,9 @@ def expect(answer: Answer, *statuses: int, doing: str, resource: str, next_call:
     Raises:
         PhiFinetuneError: The one that the table above names.
     """
-    if answer.status in statuses:
-        return answer
-    refuse(answer, doing=doing, resource=resource, next_call=next_call)
+    if answer.status not in statuses:
+        refuse(answer, doing=doing, resource=resource, next_call=next_call)
+    return answer
 
 
 def refuse(answer: Answer, *, doing: str, resource: str, next_call: str | None = None) -> NoReturn:

@@ -177,7 +177,9 @@ class Cloud:
             # A blob client reads the code from this header (wire.md 13.5).
             return empty(error.status, {"x-ms-error-code": error.code, **error.headers})
         if route.errors == "scoring":
-            return json_answer(error.status, {"error": {"code": error.code, "message": error.message}}, error.headers)
+            return json_answer(
+                error.status, {"error": {"code": error.code, "message": error.message}}, error.headers
+            )
         body = envelope(
             error, request_id=self.ids.hex(32), region=self.settings.region, when=self.clock.now()
         )

@@ -111,7 +111,9 @@ def test_the_machine_gives_a_token(cloud: Cloud) -> None:
     assert claims(answer["access_token"])["aud"] == answer["resource"] == "https://ml.azure.com"
 
 
-@pytest.mark.parametrize(("url", "headers"), [(METADATA, {}), (f"{METADATA}&client_id=nobody", {"metadata": "true"})])
+@pytest.mark.parametrize(
+    ("url", "headers"), [(METADATA, {}), (f"{METADATA}&client_id=nobody", {"metadata": "true"})]
+)
 def test_the_machine_refuses_others(cloud: Cloud, url: str, headers: dict[str, str]) -> None:
     """400 without the header that keeps browsers out, and for an identity that the machine lacks."""
     assert cloud.handle(Request("GET", url, headers)).status == 400

@@ -61,7 +61,9 @@ def test_job_body(cloud: Cloud) -> None:
     assert sent["jobs"] == pipeline(cloud)["properties"]["jobs"]
     assert sent["outputs"]["trained_model"]["jobOutputType"] == "mlflow_model"
     assert "default" not in sent["outputs"]
-    assert sent["services"]["Studio"]["endpoint"].startswith("https://ml.azure.com/runs/tune?wsid=/subscriptions/")
+    assert sent["services"]["Studio"]["endpoint"].startswith(
+        "https://ml.azure.com/runs/tune?wsid=/subscriptions/"
+    )
 
 
 def test_poller_sees_each_state(cloud: Cloud) -> None:
@@ -161,7 +163,10 @@ def test_child_has_no_properties(cloud: Cloud) -> None:
             {"train_file_path": "azureml://datastores/workspaceblobstore/paths/data/none.jsonl"},
             "'train_file_path': StreamAccess.NotFound",
         ),
-        ({"train_file_path": "azureml://datastores/nope/paths/a"}, "Could not find datastore with name: nope"),
+        (
+            {"train_file_path": "azureml://datastores/nope/paths/a"},
+            "Could not find datastore with name: nope",
+        ),
         ({"train_file_path": "ftp://x/y"}, "is not one that this workspace can read"),
     ],
 )
@@ -208,7 +213,9 @@ NODE = ("properties", "jobs", "finetune")
         (lambda body: _with(body, {}, "properties", "jobs"), 501, "0 nodes"),
         (lambda body: _without(body, *NODE, "componentId"), 400, "missing fields"),
         (
-            lambda body: _with(body, "azureml://registries/azureml/components/x/versions/1", *NODE, "componentId"),
+            lambda body: _with(
+                body, "azureml://registries/azureml/components/x/versions/1", *NODE, "componentId"
+            ),
             400,
             "Could not find asset",
         ),
@@ -220,7 +227,11 @@ NODE = ("properties", "jobs", "finetune")
             "'lr', which is no input of the pipeline",
         ),
         (lambda body: _with(body, {"k" * 101: "v"}, "properties", "tags"), 400, "too long"),
-        (lambda body: _with(body, {str(n): "v" for n in range(51)}, "properties", "tags"), 400, "at most 50 tags"),
+        (
+            lambda body: _with(body, {str(n): "v" for n in range(51)}, "properties", "tags"),
+            400,
+            "at most 50 tags",
+        ),
         (lambda body: _with(body, "x" * 257, "properties", "displayName"), 400, "displayName is longer"),
     ],
 )
@@ -305,7 +316,10 @@ def test_fault_names_a_step_that_is_there(cloud: Cloud) -> None:
     ("inputs", "words"),
     [
         ({"number_of_gpu_to_use_finetuning": "2"}, "invalid device ordinal"),
-        ({"num_nodes_finetune": "3"}, "Requested 3 nodes but AzureMLCompute cluster only has 2 maximum nodes."),
+        (
+            {"num_nodes_finetune": "3"},
+            "Requested 3 nodes but AzureMLCompute cluster only has 2 maximum nodes.",
+        ),
     ],
 )
 def test_hardware_is_too_small(cloud: Cloud, inputs: dict[str, str], words: str) -> None:
@@ -405,7 +419,9 @@ class TestWithTheRealClient:
             client.jobs.stream("tune")
             assert client.jobs.get("tune").status == "Completed"
             steps = list(client.jobs.list(parent_job_name="tune"))
-            assert [(step.display_name, step.status) for step in steps] == [(name, "Completed") for name in STEPS]
+            assert [(step.display_name, step.status) for step in steps] == [
+                (name, "Completed") for name in STEPS
+            ]
             assert client.jobs.get(steps[0].name).status == "Completed"
             assert [job.name for job in client.jobs.list()] == ["tune"]
             client.jobs.download("tune", download_path=tmp_path, output_name="trained_model")

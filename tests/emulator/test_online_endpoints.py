@@ -57,7 +57,9 @@ def put_endpoint(cloud: Cloud, name: str = "phi-test", **properties: Any) -> Ans
     return ask(cloud, "PUT", f"onlineEndpoints/{name}", body)
 
 
-def put_deployment(cloud: Cloud, name: str = "blue", *, size: str = A100, count: int = 1, **more: Any) -> Answer:
+def put_deployment(
+    cloud: Cloud, name: str = "blue", *, size: str = A100, count: int = 1, **more: Any
+) -> Answer:
     """Ask for a deployment of a registry's Phi-4."""
     properties = {"endpointComputeType": "Managed", "model": PHI, "instanceType": size, **more}
     body = {"sku": {"name": "Default", "capacity": count}, "properties": properties}
@@ -127,7 +129,10 @@ def test_endpoints_are_listed(cloud: Cloud) -> None:
     """The list has every endpoint, the oldest first."""
     put_endpoint(cloud, "phi-one")
     put_endpoint(cloud, "phi-two")
-    assert [one["name"] for one in ask(cloud, "GET", "onlineEndpoints").body["value"]] == ["phi-one", "phi-two"]
+    assert [one["name"] for one in ask(cloud, "GET", "onlineEndpoints").body["value"]] == [
+        "phi-one",
+        "phi-two",
+    ]
 
 
 def test_a_missing_endpoint_is_404(cloud: Cloud) -> None:
@@ -161,7 +166,7 @@ def test_an_unknown_auth_mode_is_refused(cloud: Cloud) -> None:
 
 
 def test_the_same_put_twice_makes_one_endpoint(cloud: Cloud) -> None:
-    """A PUT that is sent again while the first is under way changes nothing and leads to the same operation."""
+    """A PUT that is sent again while the first is under way changes nothing and joins its operation."""
     first, again = put_endpoint(cloud), put_endpoint(cloud)
     assert (first.status, again.status) == (201, 200)
     assert first.headers["Azure-AsyncOperation"] == again.headers["Azure-AsyncOperation"]
@@ -270,9 +275,11 @@ def test_a_deployment_comes_up_in_its_time(cloud: Cloud) -> None:
 
 
 def test_the_service_fills_in_what_was_not_sent(cloud: Cloud) -> None:
-    """Probes, request settings and scale settings have the service's defaults (service.md; pain.md, part 2)."""
+    """Probes, request and scale settings have the service's defaults (service.md; pain.md, part 2)."""
     wait(cloud, put_endpoint(cloud))
-    put_deployment(cloud, readinessProbe={"initialDelay": "PT10M"}, requestSettings={"requestTimeout": "PT90S"})
+    put_deployment(
+        cloud, readinessProbe={"initialDelay": "PT10M"}, requestSettings={"requestTimeout": "PT90S"}
+    )
     body = ask(cloud, "GET", D).body
     properties = body["properties"]
     probe = {"period": "PT10S", "timeout": "PT2S", "successThreshold": 1, "failureThreshold": 30}
@@ -290,7 +297,9 @@ def test_a_deployment_needs_its_endpoint_settled(cloud: Cloud) -> None:
     put_endpoint(cloud)
     answer = put_deployment(cloud)
     assert answer.status == 409
-    assert answer.message.startswith("Cannot create a deployment in endpoint phi-test because it is in Updating")
+    assert answer.message.startswith(
+        "Cannot create a deployment in endpoint phi-test because it is in Updating"
+    )
 
 
 def test_a_missing_deployment_is_404_in_the_services_words(cloud: Cloud) -> None:
@@ -385,7 +394,9 @@ def test_the_instance_type_of_a_deployment_stays(cloud: Cloud) -> None:
 def test_another_model_rolls_the_deployment_out_anew(cloud: Cloud) -> None:
     """A change of more than the instances brings the containers up once more."""
     deployed(cloud, "blue")
-    answer = put_deployment(cloud, environmentVariables={"A": "B"}, requestSettings={"requestTimeout": "PT1M"})
+    answer = put_deployment(
+        cloud, environmentVariables={"A": "B"}, requestSettings={"requestTimeout": "PT1M"}
+    )
     assert answer.status == 200
     before = cloud.clock.now()
     assert put_deployment(cloud, "blue", count=2).status == 409
@@ -394,7 +405,7 @@ def test_another_model_rolls_the_deployment_out_anew(cloud: Cloud) -> None:
 
 
 def test_a_failed_deployment_says_why(cloud: Cloud) -> None:
-    """The operation ends with the fault's code and message, the state is Failed, the log ends with its words."""
+    """The operation has the fault's code and message, the state is Failed, the log has its words last."""
     cloud.faults.next(DeploymentFails(message="It crashed.", log="No module named 'x'"))
     wait(cloud, put_endpoint(cloud))
     ended = wait(cloud, put_deployment(cloud))
@@ -472,7 +483,8 @@ def test_traffic_cannot_be_set_at_creation(cloud: Cloud) -> None:
 
 
 @pytest.mark.parametrize(
-    "split", [{"blue": 50}, {"blue": 101}, {"blue": -1}, {"blue": "100"}, {"green": 100}, {"blue": 60, "red": 40}]
+    "split",
+    [{"blue": 50}, {"blue": 101}, {"blue": -1}, {"blue": "100"}, {"green": 100}, {"blue": 60, "red": 40}],
 )
 def test_a_wrong_split_is_refused(cloud: Cloud, split: dict[str, Any]) -> None:
     """Traffic sums up to 0 or 100, in integers, over deployments that exist (pain.md, part 2)."""
@@ -508,7 +520,11 @@ def test_requests_are_dealt_out_as_the_split_says(cloud: Cloud) -> None:
 # Rules that hold for all inputs
 
 
-@given(st.from_regex(r"[a-zA-Z][a-zA-Z0-9]{0,10}(-[a-zA-Z0-9]{1,6}){0,2}", fullmatch=True).filter(lambda s: len(s) >= 3))
+@given(
+    st.from_regex(r"[a-zA-Z][a-zA-Z0-9]{0,10}(-[a-zA-Z0-9]{1,6}){0,2}", fullmatch=True).filter(
+        lambda s: len(s) >= 3
+    )
+)
 def test_every_name_of_the_rule_is_taken(name: str) -> None:
     """Letters, digits and single dashes, a letter first, 3 to 32 characters."""
     check_name("endpoint", name)
@@ -523,7 +539,7 @@ def test_every_other_name_is_refused(name: str) -> None:
 
 @given(st.sampled_from(vm_sizes()), st.integers(1, 50))
 def test_the_reserve_is_one_in_five_rounded_up(size: Any, instances: int) -> None:
-    """The cores are those of the instances, plus a fifth of them, in whole instances, where the size is not exempt."""
+    """A size that is not exempt takes a fifth of the instances more, in whole instances."""
     cores = cores_needed(size, instances)
     reserve = cores / size.vcpus - instances
     assert reserve == 0 if size.exempt else 0 <= reserve - instances / 5 < 1
@@ -543,9 +559,11 @@ def test_a_split_is_taken_exactly_if_it_sums_up(split: dict[str, int]) -> None:
 
 
 def test_the_real_client_deploys_and_deletes(azure: FakeAzure, client: MLClient, tmp_path: Any) -> None:
-    """azure-ai-ml makes an endpoint and a deployment, sets traffic, invokes, reads logs and keys, and deletes."""
+    """azure-ai-ml makes endpoint and deployment, sets traffic, invokes, reads logs and keys, and deletes."""
     endpoints, deployments = client.online_endpoints, client.online_deployments
-    endpoint = endpoints.begin_create_or_update(ManagedOnlineEndpoint(name="phi-test", auth_mode="key")).result()
+    endpoint = endpoints.begin_create_or_update(
+        ManagedOnlineEndpoint(name="phi-test", auth_mode="key")
+    ).result()
     deployment = deployments.begin_create_or_update(
         ManagedOnlineDeployment(
             name="blue",

@@ -24,8 +24,8 @@ E = "onlineEndpoints/phi-test"
 class Scripted:
     """A runner whose model gives one reply, and remembers what it was asked."""
 
-    def __init__(self, reply: Reply = Reply(200, {"output": "The Danube."})) -> None:
-        self.next = reply
+    def __init__(self) -> None:
+        self.next = Reply(200, {"output": "The Danube."})
         self.asked: list[Any] = []
 
     def run(self, job: JobInputs) -> Run:
@@ -47,7 +47,11 @@ def cloud(runner: Scripted) -> Cloud:
     """A cloud with an endpoint and its one deployment, which takes all traffic."""
     cloud = Cloud(runner=runner)
     make(cloud, {"properties": {"authMode": "Key"}}, E)
-    make(cloud, {"properties": {"model": PHI, "instanceType": "Standard_NC24ads_A100_v4"}}, f"{E}/deployments/blue")
+    make(
+        cloud,
+        {"properties": {"model": PHI, "instanceType": "Standard_NC24ads_A100_v4"}},
+        f"{E}/deployments/blue",
+    )
     make(cloud, {"properties": {"authMode": "Key", "traffic": {"blue": 100}}}, E)
     return cloud
 
@@ -68,7 +72,9 @@ def key(cloud: Cloud) -> str:
     return str(ask(cloud, "POST", f"{E}/listKeys").body["primaryKey"])
 
 
-def score(cloud: Cloud, secret: str | None, *, path: str = "/score", body: bytes = b"{}", pin: str = "") -> Answer:
+def score(
+    cloud: Cloud, secret: str | None, *, path: str = "/score", body: bytes = b"{}", pin: str = ""
+) -> Answer:
     """Send a request to the endpoint's own host."""
     headers = {"content-type": "application/json"}
     if secret is not None:
@@ -124,7 +130,7 @@ def test_a_token_of_the_endpoint_is_good_until_it_expires(cloud: Cloud) -> None:
 
 
 def test_an_entra_token_must_be_for_azure_ml(cloud: Cloud) -> None:
-    """An endpoint of auth mode AADToken takes tokens for ml.azure.com, and none for Azure Resource Manager."""
+    """An endpoint of auth mode AADToken takes tokens for ml.azure.com, and none for other audiences."""
     sign_in_by(cloud, "AADToken")
     assert score(cloud, cloud.identity.issue(ML_AUDIENCE)[0]).status == 200
     assert score(cloud, cloud.identity.issue(ARM_AUDIENCE)[0]).status == 401
@@ -152,7 +158,12 @@ def test_an_unknown_deployment_cannot_be_pinned(cloud: Cloud) -> None:
 
 def test_a_deployment_that_is_not_up_cannot_be_pinned(cloud: Cloud) -> None:
     """404 while the pinned deployment is still being made."""
-    ask(cloud, "PUT", f"{E}/deployments/green", {"properties": {"model": PHI, "instanceType": "Standard_NC24ads_A100_v4"}})
+    ask(
+        cloud,
+        "PUT",
+        f"{E}/deployments/green",
+        {"properties": {"model": PHI, "instanceType": "Standard_NC24ads_A100_v4"}},
+    )
     assert score(cloud, key(cloud), pin="green").status == 404
 
 
@@ -175,7 +186,7 @@ def test_an_error_of_the_container_is_424(cloud: Cloud, runner: Scripted) -> Non
 
 
 def test_an_answer_that_takes_too_long_is_408(cloud: Cloud, runner: Scripted) -> None:
-    """The caller waits as long as the request timeout allows; the container's log shows success (pain.md Q4)."""
+    """The caller waits for the request timeout; the container's log shows success (pain.md Q4)."""
     runner.next = Reply(200, {}, log="generated 9000 tokens", lasts=timedelta(minutes=2))
     before = cloud.clock.now()
     assert score(cloud, key(cloud)).status == 408
@@ -195,7 +206,9 @@ def test_an_answer_takes_its_time(cloud: Cloud, runner: Scripted) -> None:
 
 def test_too_many_requests_are_429(cloud: Cloud) -> None:
     """A fault on the scoring path answers as the endpoint does under load, with its headers."""
-    cloud.faults.next(Refusal("POST *.inference.ml.azure.com/score", 429, "TooManyRequests", headers={"Retry-After": "7"}))
+    cloud.faults.next(
+        Refusal("POST *.inference.ml.azure.com/score", 429, "TooManyRequests", headers={"Retry-After": "7"})
+    )
     answer = score(cloud, key(cloud))
     assert (answer.status, answer.code, answer.headers["Retry-After"]) == (429, "TooManyRequests", "7")
     assert score(cloud, key(cloud)).status == 200

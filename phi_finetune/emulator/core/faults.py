@@ -38,7 +38,9 @@ class Answer(Fault):
     def meets(self, request: Request) -> bool:
         """Whether this is the request it waits for."""
         method, _, pattern = self.on.partition(" ")
-        return method in ("*", request.method) and fnmatchcase((request.host + request.path).lower(), pattern.lower())
+        return method in ("*", request.method) and fnmatchcase(
+            (request.host + request.path).lower(), pattern.lower()
+        )
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,10 @@ SCORING = "{endpoint}.{region}.inference.ml.azure.com"
 PROVIDER = "/providers/Microsoft.MachineLearningServices"
 LOCATION = f"/subscriptions/{{subscription}}{PROVIDER}/locations/{{location}}"
 WORKSPACE = f"/subscriptions/{{subscription}}/resourceGroups/{{group}}{PROVIDER}/workspaces/{{workspace}}"
-REGISTRY = f"/mferp/managementfrontend/subscriptions/{{subscription}}/resourceGroups/{{group}}{PROVIDER}/registries/{{registry}}"
+REGISTRY = (
+    "/mferp/managementfrontend/subscriptions/{subscription}/resourceGroups/{group}"
+    f"{PROVIDER}/registries/{{registry}}"
+)
 HISTORY = f"/history/v1.0{WORKSPACE}"
 MLFLOW = f"/mlflow/{{mlflow_version}}{WORKSPACE}/api/2.0/mlflow"
 

@@ -27,6 +27,7 @@ class Request:
 
     @cached_property
     def host(self) -> str:
+        """The host, in lower case, without a port."""
         return (urlsplit(self.url).hostname or "").lower()
 
     @cached_property
@@ -70,7 +71,9 @@ class Request:
         except ValueError:
             value = None
         if not isinstance(value, dict):
-            raise ServiceError(400, "InvalidRequestContent", "The request content was invalid and could not be deserialized.")
+            raise ServiceError(
+                400, "InvalidRequestContent", "The request content was invalid and could not be deserialized."
+            )
         return value
 
     def with_params(self, params: Mapping[str, str]) -> Request:

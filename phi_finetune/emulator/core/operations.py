@@ -61,8 +61,10 @@ class Operations:
         self._operations: dict[str, Operation] = {}
 
     def start(self, kind: str, lasts: timedelta, finish: Outcome) -> Operation:
-        """Begin an operation that ends after ``lasts`` on the clock; ``kind`` names its URL (computeOperationsStatus)."""
-        progress = Progress(self._cloud.clock, [Stage("waiting", lasts / 2), Stage("working", lasts / 2)], "done")
+        """Begin an operation that ends after ``lasts`` on the clock; ``kind`` is a part of its URL."""
+        progress = Progress(
+            self._cloud.clock, [Stage("waiting", lasts / 2), Stage("working", lasts / 2)], "done"
+        )
         operation = Operation(self._cloud.ids.guid(), kind, progress, finish)
         self._operations[operation.id] = operation
         return operation

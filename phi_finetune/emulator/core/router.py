@@ -77,4 +77,5 @@ def _template(host: str, path: str) -> str:
     text = re.escape(host + path)
     text = re.sub(r"\\\{(\w+):path\\\}", r"(?P<\1>.*)", text)
     host_part, slash, path_part = text.partition("/")
-    return re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[^/.]+)", host_part) + slash + re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[^/]+)", path_part)
+    host_part = re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[^/.]+)", host_part)
+    return host_part + slash + re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[^/]+)", path_part)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from phi_finetune.emulator.core.clock import Stage
@@ -71,10 +72,14 @@ def stages(slots: Sequence[Slot]) -> tuple[list[Stage], str]:
 def _parts(slot: Slot) -> Iterator[timedelta]:
     if slot.begins > slot.queued:
         yield slot.begins - slot.queued
-    looks = _LOOKS if slot.step.metrics else 1
-    part = slot.step.lasts // looks
-    yield from [part] * (looks - 1)
-    yield slot.step.lasts - part * (looks - 1)
+    looks = [timedelta(0), *_looks(slot.step), slot.step.lasts]
+    yield from (later - earlier for earlier, later in pairwise(looks))
+
+
+def _looks(step: Step) -> list[timedelta]:
+    """Times at which a third and two thirds of the metrics have been logged."""
+    times = sorted({metric.after for metric in step.metrics if timedelta(0) < metric.after < step.lasts})
+    return sorted({times[len(times) * part // _LOOKS] for part in range(1, _LOOKS) if times})
 
 
 def _is_up(cloud: Cloud, compute: str, when: datetime, before: Sequence[Slot]) -> bool:

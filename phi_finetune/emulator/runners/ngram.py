@@ -445,7 +445,7 @@ class _Memory:
         return (1 + math.log((1 + len(self._answers)) / (1 + len(self._by_term.get(term, ()))))) ** 2
 
     def _length(self, terms: Iterable[str]) -> float:
-        return math.sqrt(sum(map(self._weight, sorted(terms))))
+        return math.sqrt(math.fsum(map(self._weight, terms)))  # fsum: whatever the set's order
 
 
 def _terms(history: _Messages) -> frozenset[str]:

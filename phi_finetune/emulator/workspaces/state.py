@@ -99,5 +99,7 @@ class Workspace:
                 # wire.md 7: required wherever azureml-mlflow is installed.
                 "mlFlowTrackingUri": f"azureml://{region}.api.azureml.ms/mlflow/v1.0{self.id}",
             },
-            "systemData": {f"{verb}{what}": value for verb in ("created", "lastModified") for what, value in by.items()},
+            "systemData": {
+                f"{verb}{what}": value for verb in ("created", "lastModified") for what, value in by.items()
+            },
         }
