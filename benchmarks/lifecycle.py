@@ -1,7 +1,8 @@
 """How many requests and how much time a whole fine-tune takes, this library's way beside the tutorial's.
 
 Both run against ``FakeAzure`` in one process, on the same rows, with the same polls to go through and the same
-questions asked. Modules are imported first; nothing sleeps. Each way is run several times and medians are shown.
+questions asked: ten unless said otherwise, about what a person asks a new model (wire.md's lifecycle asks eleven).
+Modules are imported first; nothing sleeps. Each way is run several times and medians are shown.
 
     python benchmarks/lifecycle.py [--rows FILE] [--runs N] [--questions N] [--json]
 """
@@ -260,7 +261,7 @@ def main() -> None:
     parser.add_argument("--rows", type=Path, help="a JSON lines file; the shipped sample without it")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument(
-        "--questions", type=int, default=1, help="questions put to the endpoint, in both ways"
+        "--questions", type=int, default=10, help="questions put to the endpoint, in both ways"
     )
     parser.add_argument("--json", action="store_true", help="print the figures as one JSON object, last")
     chosen = parser.parse_args()

@@ -137,7 +137,6 @@ def _deploy(workspace: MLClient, endpoint_name: str, model_id: str, size: str) -
         request_settings=OnlineRequestSettings(request_timeout_ms=90000),
     )
     workspace.online_deployments.begin_create_or_update(deployment).wait()
-    endpoint = workspace.online_endpoints.get(endpoint_name)
     endpoint.traffic = {"demo": 100}
     workspace.online_endpoints.begin_create_or_update(endpoint).result()
 

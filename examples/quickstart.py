@@ -1,7 +1,4 @@
-"""The whole life of a fine-tune, on an Azure that lives in memory: no account, no network, nothing to pay.
-
-Against the real Azure only the first line of main() changes: ``ws = pf.Workspace.connect(on_event=say)``.
-"""
+"""The whole life of a fine-tune, on an Azure in memory. On the real one, only the first line of main() changes."""
 
 from __future__ import annotations
 
@@ -24,21 +21,16 @@ def main(azure: FakeAzure) -> None:
     cluster = ws.gpu_compute("gpu-cluster-big", size=SIZE, max_nodes=2).ensure(base)
     print(f"compute   {cluster.name}: up to {cluster.max_nodes} x {cluster.size}, {cluster.nodes} running")
     data = pf.ChatDataset.from_sample().split(validation=0.1, seed=7)
-    print(f"data      {data.describe('train').rows} conversations to train on")
     tune = base.finetune(data).on(cluster).with_parameters(num_train_epochs=2, per_device_train_batch_size=4)
-    print(tune.plan().explain())
+    plan = tune.plan()
+    print(f"plan      {plan.rows['train']} conversations, about ${plan.price_usd_per_hour:.2f} an hour")
     job = tune.submit().wait()
-    metrics = job.metrics()
-    first, last = metrics.history("loss")[0].value, metrics.loss
-    print(
-        f"job       {job.name} {job.status}: loss {first:.2f} -> {last:.2f}, perplexity {metrics.perplexity:.1f}"
-    )
+    losses = [f"{point.value:.2f}" for point in job.metrics().history("loss")]
+    print(f"job       {job.status}, loss {' '.join(losses)}")
     tuned = job.register()
-    print(f"model     {tuned.name}:{tuned.version}")
-    question = data.row(0)
     with tuned.deploy(instance_type=SIZE) as endpoint:
-        print(f"endpoint  {endpoint.name}\n  asked   {question.prompt[-1].content}")
-        print(f"  says    {endpoint.chat(question, do_sample=False).text}")
+        print(f"asked     {data.row(0).prompt[-1].content}")
+        print(f"answered  {endpoint.chat(data.row(0), do_sample=False).text}")
     print(f"left      {len(ws.endpoints())} endpoints, {cluster.refresh().nodes} machines of {cluster.name}")
 
 

@@ -148,10 +148,13 @@ def check_timeout(policy: object, field: attrs.Attribute[int], value: int) -> No
 
 def _reason(error: Exception) -> str:
     """The cause in one line, with no token and no secret in it."""
-    if isinstance(error, PhiFinetuneError):
-        text = error.why or error.what
-    else:
-        # The str() of azure-core's errors may quote the body of an answer; their message does not.
-        text = str(getattr(error, "message", error))
-    text = _NAMED_SECRET.sub(r"\1 ***", _JWT.sub("***", _GENERAL_ADVICE.sub("", text)))
+    text = _GENERAL_ADVICE.sub("", _words(error))
+    text = _NAMED_SECRET.sub(r"\1 ***", _JWT.sub("***", text))
     return " ".join(text.split())[:_LONGEST_REASON]
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, PhiFinetuneError):
+        return error.why or error.what
+    # The str() of azure-core's errors may quote the body of an answer; their message does not.
+    return str(getattr(error, "message", error))

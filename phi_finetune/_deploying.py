@@ -23,6 +23,7 @@ from phi_finetune.errors import (
     ServiceError,
 )
 from phi_finetune.events import AdoptedExisting, Created, Deleted, TrafficMoved, Warned
+from phi_finetune.models import look_up
 
 if TYPE_CHECKING:
     from phi_finetune._azure.client import Client
@@ -157,12 +158,10 @@ def check_size(client: Client, model: RegisteredModel, size: str) -> None:
     Raises:
         SizeNotAllowed: With the sizes that it permits.
     """
-    from phi_finetune.workspace import find_foundation_model
-
     parts = (model.base_model or "").removeprefix("azureml://registries/").split("/")
     if len(parts) == 5:
         registry, _, name, _, version = parts
-        base = find_foundation_model(client, name, version=version, registry=registry)
+        base = look_up(client, name, version=version, registry=registry)
         base.check_inference_size(size)
     check_gpu_size(client, size, model.resource)
 

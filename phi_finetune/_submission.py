@@ -48,7 +48,7 @@ def _send(finetune: Finetune, client: Client, name: str, intent: dict[str, Any])
     from phi_finetune._azure.registry import find_component
     from phi_finetune._azure.storage import upload
 
-    finetune = _with_computes(finetune)
+    finetune = _with_computes(finetune, client)
     plan = resolve(finetune, client)
     for warning in plan.parameters.warnings:
         client.notify(Warned(resource=f"job {name}", message=warning))
@@ -114,7 +114,7 @@ def _adopt(finetune: Finetune, client: Client, found: dict[str, Any]) -> Finetun
     if told is None:
         return job
     before: dict[str, str] = json.loads(told)
-    now = resolve(_with_computes(finetune), client).resolved
+    now = resolve(finetune, client).resolved
     changed = [
         f"{key} was {before.get(key)}, would now be {value}"
         for key, value in now.items()
@@ -158,13 +158,13 @@ def _differences(before: dict[str, Any], now: dict[str, Any], path: str = "") ->
     return lines
 
 
-def _with_computes(finetune: Finetune) -> Finetune:
+def _with_computes(finetune: Finetune, client: Client) -> Finetune:
     """The same, with each compute that was only described got or created, after the model's list was checked."""
     computes = finetune.required_computes()
     ready = {
         compute: compute
         if compute.provisioning_state is not None
-        else compute.ensure(_model_for(finetune, compute))
+        else compute.attached_to(client).ensure(_model_for(finetune, compute))
         for compute in computes.by_step().values()
     }
     changes = {

@@ -195,17 +195,15 @@ class FinetuneJob(WithoutHandle):
         steps: dict[str, str] = {}
         status: str | None = None
         lines = 0
-        for seen in watch(self._look(), self._patience(timeout)):
-            if seen.status != status:
-                yield JobMoved(resource=self.resource, status=seen.status, before=status)
-                status = seen.status
-            for step in self.children():
-                if steps.get(step.name) != step.status:
-                    yield JobMoved(
-                        resource=f"step {step.name}", status=step.status, before=steps.get(step.name)
-                    )
-                    steps[step.name] = step.status
-            log = self.logs().splitlines()
+        details: dict[str, Any] = {}
+        for seen in watch(self._look_at_run(details), self._patience(timeout)):
+            moved, before, status = seen.status != status, status, seen.status
+            if moved:
+                yield JobMoved(resource=self.resource, status=seen.status, before=before)
+            log = _log(self._handle(), self.name, details).splitlines()
+            if moved or len(log) > lines:
+                # The pipeline writes a line whenever a step begins or ends.
+                yield from self._moved_steps(steps)
             for line in log[lines:]:
                 yield LogLine(resource=self.resource, text=line)
             lines = max(lines, len(log))
@@ -227,7 +225,11 @@ class FinetuneJob(WithoutHandle):
         Raises:
             NotFound: The job has no such step yet.
         """
-        return _log(self._handle(), self.name if step is None else self._step(step).run)
+        from phi_finetune._azure.run_history import run_details
+
+        client = self._handle()
+        run = self.name if step is None else self._step(step).run
+        return _log(client, run, run_details(client, run))
 
     def metrics(self) -> TrainingMetrics:
         """What the job and its steps have logged to MLflow so far."""
@@ -331,6 +333,27 @@ class FinetuneJob(WithoutHandle):
 
         return look
 
+    def _look_at_run(self, details: dict[str, Any]) -> Callable[[], Look[str]]:
+        from phi_finetune._azure.run_history import run_details
+
+        client = self._handle()
+
+        def look() -> Look[str]:
+            details.update(run_details(client, self.name))
+            status = str(details.get("status"))
+            if status not in GOING | ENDED:
+                raise _unknown_state(attrs.evolve(self, status=status))
+            return Look(status, status if status in ENDED else None)
+
+        return look
+
+    def _moved_steps(self, known: dict[str, str]) -> Iterator[JobMoved]:
+        for step in self.children():
+            before = known.get(step.name)
+            if step.status != before:
+                known[step.name] = step.status
+                yield JobMoved(resource=f"step {step.name}", status=step.status, before=before)
+
     def _patience(self, timeout: timedelta) -> Patience:
         if timeout <= timedelta(0):
             raise InvalidParameter(
@@ -398,10 +421,10 @@ def _time(text: str | None) -> datetime | None:
     return datetime.fromisoformat(text) if text else None
 
 
-def _log(client: Client, run: str) -> str:
-    from phi_finetune._azure.run_history import log_text, run_details
+def _log(client: Client, run: str, details: Mapping[str, Any]) -> str:
+    from phi_finetune._azure.run_history import log_text
 
-    files: Mapping[str, str] = run_details(client, run).get("logFiles") or {}
+    files: Mapping[str, str] = details.get("logFiles") or {}
     return "".join(log_text(client, files[name], f"log {name} of run {run}") for name in sorted(files))
 
 
@@ -416,7 +439,7 @@ def _diagnose(job: FinetuneJob) -> Diagnosis:
     first = min(failed, key=lambda step: step.ended_at or late, default=None)
     source = run_details(client, first.run) if first else details
     error = ((source.get("error") or {}).get("error")) or {}
-    log = _log(client, first.run) if first else ""
+    log = _log(client, first.run, source) if first else ""
     tail = "\n".join(log.splitlines()[-LOG_TAIL_LINES:])
     message = str(error.get("message") or "")
     return Diagnosis(

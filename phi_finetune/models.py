@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
@@ -156,6 +157,18 @@ class FoundationModel(WithoutHandle):
             size=size,
             allowed=allowed,
         )
+
+
+def look_up(client: Client, name: str, *, version: str | None, registry: str) -> FoundationModel:
+    """Look a model up; see :meth:`phi_finetune.Workspace.foundation_model`."""
+    from phi_finetune._azure.registry import find_model
+
+    found = re.fullmatch(r"azureml://registries/([^/]+)/models/([^/]+)(?:/versions/([^/]+))?", name)
+    if found is not None:
+        registry, name = found[1], found[2]
+        version = found[3] or version
+    body = find_model(client, registry, name, version)
+    return from_registry(body, registry, client, pinned=version is not None)
 
 
 def from_registry(body: Mapping[str, Any], registry: str, client: Client, *, pinned: bool) -> FoundationModel:

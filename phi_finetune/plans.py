@@ -171,7 +171,7 @@ def _check_computes(finetune: Finetune, client: Client) -> GpuSku:
     computes = finetune.required_computes()
     trains = computes.finetune
     if trains.size is None:
-        trains = trains.refresh()
+        trains = trains.attached_to(client).refresh()
     assert trains.size is not None
     finetune.model.check_finetune_size(trains.size)
     return check_gpu_size(client, trains.size, trains.resource)

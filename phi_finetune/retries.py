@@ -16,7 +16,6 @@ any other status          not                                   not
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
@@ -82,7 +81,7 @@ def checked_wait(wait_s: float | None) -> float | None:
     )
 
 
-def retry_after_s(headers: Mapping[str, str], now: float | None = None) -> float | None:
+def retry_after_s(headers: Mapping[str, str], now: float) -> float | None:
     """Give the seconds that an answer asks to be left alone.
 
     ``retry-after-ms`` and ``x-ms-retry-after-ms`` are read before ``Retry-After``, because they are finer. A
@@ -90,7 +89,7 @@ def retry_after_s(headers: Mapping[str, str], now: float | None = None) -> float
 
     Args:
         headers: The answer's headers; the case of their names does not matter.
-        now: The time, in seconds since 1970 (UTC), that a date is measured from. None: this machine's time.
+        now: The time, in seconds since 1970 (UTC), that a date is measured from.
     """
     lowered = {name.lower(): value for name, value in headers.items()}
     for name in ("retry-after-ms", "x-ms-retry-after-ms"):
@@ -99,7 +98,7 @@ def retry_after_s(headers: Mapping[str, str], now: float | None = None) -> float
             return milliseconds / 1000
     asked = lowered.get("retry-after", "")
     seconds = _seconds(asked)
-    return seconds if seconds is not None else _seconds_until(asked, time.time() if now is None else now)
+    return seconds if seconds is not None else _seconds_until(asked, now)
 
 
 def _seconds(text: str) -> float | None:

@@ -18,7 +18,7 @@ from phi_finetune.compute import GpuCompute, GpuSku
 from phi_finetune.endpoints import Endpoint
 from phi_finetune.errors import ConfigurationError, NotFound
 from phi_finetune.jobs import FinetuneJob
-from phi_finetune.models import FoundationModel
+from phi_finetune.models import FoundationModel, look_up
 from phi_finetune.registered_models import RegisteredModel
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ class Workspace(WithoutHandle):
             NotFound: There is no such model or version; the error says what comes near.
             ModelRetired: All its versions are archived; the error names its successor.
         """
-        return find_foundation_model(self._handle(), name, version=version, registry=registry)
+        return look_up(self._handle(), name, version=version, registry=registry)
 
     def foundation_models(self, *, registry: str = "azureml") -> Iterator[FoundationModel]:
         """The registry's models that can be fine-tuned for chat, one request or two each.
@@ -182,7 +182,7 @@ class Workspace(WithoutHandle):
 
         client = self._handle()
         for name in list_models(client, registry):
-            model = find_foundation_model(client, name, version=None, registry=registry)
+            model = look_up(client, name, version=None, registry=registry)
             try:
                 model.check_finetunable()
             except (ModelRetired, InvalidParameter):
@@ -316,21 +316,6 @@ class Workspace(WithoutHandle):
         from phi_finetune._azure.client import attached
 
         return attached(self._client, "workspace")
-
-
-def find_foundation_model(
-    client: Client, name: str, *, version: str | None, registry: str
-) -> FoundationModel:
-    """Look a model up; see :meth:`Workspace.foundation_model`."""
-    from phi_finetune._azure.registry import find_model
-    from phi_finetune.models import from_registry
-
-    found = re.fullmatch(r"azureml://registries/([^/]+)/models/([^/]+)(?:/versions/([^/]+))?", name)
-    if found is not None:
-        registry, name = found[1], found[2]
-        version = found[3] or version
-    body = find_model(client, registry, name, version)
-    return from_registry(body, registry, client, pinned=version is not None)
 
 
 class _MachineClock:

@@ -278,22 +278,25 @@ def test_an_error_inside_closes_the_door() -> None:
         raise ZeroDivisionError
 
 
-def test_a_later_patch_of_somebody_else_stays(elsewhere: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_later_patch_of_somebody_else_stays(elsewhere: str) -> None:
     """A patch that was put over ours is not taken away, and what it kept passes everything on."""
     calls: list[str] = []
     door = InProcessDoor(Cloud())
-    monkeypatch.setattr(HTTPAdapter, "send", SEND)
-    door.__enter__()
-    ours = HTTPAdapter.send
+    with pytest.MonkeyPatch.context() as patches:
+        patches.setattr(HTTPAdapter, "send", SEND)
+        door.__enter__()
+        ours = HTTPAdapter.send
 
-    def theirs(adapter: HTTPAdapter, request: requests.PreparedRequest, **options: Any) -> requests.Response:
-        calls.append(str(request.url))
-        return ours(adapter, request, **options)
+        def theirs(
+            adapter: HTTPAdapter, request: requests.PreparedRequest, **options: Any
+        ) -> requests.Response:
+            calls.append(str(request.url))
+            return ours(adapter, request, **options)
 
-    monkeypatch.setattr(HTTPAdapter, "send", theirs)
-    door.__exit__(None, None, None)
-    url = "http://management.azure.com/path"
-    assert requests.get(url, proxies={"http": elsewhere}, timeout=5).text == f"{url} "
+        patches.setattr(HTTPAdapter, "send", theirs)
+        door.__exit__(None, None, None)
+        url = "http://management.azure.com/path"
+        assert requests.get(url, proxies={"http": elsewhere}, timeout=5).text == f"{url} "
     assert calls == [url]
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import pickle
 import random
-import time
 from email.utils import formatdate
 
 import pytest
@@ -343,12 +342,6 @@ def test_a_wait_that_is_no_number_is_an_error() -> None:
 def test_retry_after_is_read_in_all_its_forms(headers: dict[str, str], seconds: float | None) -> None:
     """Seconds, milliseconds and dates are read; what means nothing counts as absent."""
     assert retry_after_s(headers, NOW) == pytest.approx(seconds)
-
-
-def test_a_date_is_measured_from_now() -> None:
-    """Without a time to measure from, a date counts from this machine's clock."""
-    seconds = retry_after_s({"Retry-After": formatdate(time.time() + 600, usegmt=True)})
-    assert seconds == pytest.approx(600, abs=60)
 
 
 @given(st.text() | st.from_regex(r"[A-Z][a-z]{2}, \d+ [A-Z][a-z]{2} \d+ \d+:\d+:\d+ (GMT|[+-]\d{4})"))

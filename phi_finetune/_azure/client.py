@@ -8,7 +8,7 @@ from __future__ import annotations
 import platform
 import threading
 from collections.abc import Callable, Mapping
-from functools import cached_property
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
@@ -106,14 +106,10 @@ class Client:
         """How errors name the workspace."""
         return f"workspace {self.workspace_name} in resource group {self.resource_group}"
 
-    @cached_property
+    @property
     def transport(self) -> Transport:
         """The one transport."""
-        from phi_finetune._azure.transport import Transport
-
-        return Transport(
-            retries=self._retries, clock=self.clock, credential=lambda: self.credential, notify=self.notify
-        )
+        return self.remember("transport", self._build_transport)
 
     @property
     def credential(self) -> CachedCredential:
@@ -122,27 +118,12 @@ class Client:
         Raises:
             AuthenticationFailed: No way of signing in worked.
         """
-        with self._lock:
-            return self._credential
+        return self.remember("credential", self._sign_in)
 
-    @cached_property
-    def _credential(self) -> CachedCredential:
-        from phi_finetune._token_cache import CachedCredential
-        from phi_finetune.events import CredentialChosen
-
-        started = self.clock.monotonic()
-        chosen = self._credentials.credential(transport=self.transport)
-        took_s = self.clock.monotonic() - started
-        self.notify(CredentialChosen(resource=f"credential {type(chosen).__name__}", took_s=took_s))
-        return chosen if isinstance(chosen, CachedCredential) else CachedCredential(chosen)
-
-    @cached_property
+    @property
     def rest(self) -> Rest:
         """Plain REST calls."""
-        from phi_finetune import __version__
-
-        agent = f"phi-finetune/{__version__} Python/{platform.python_version()}"
-        return Rest(self.transport, self.credential, agent)
+        return self.remember("rest", self._build_rest)
 
     @property
     def facts(self) -> WorkspaceFacts:
@@ -155,12 +136,15 @@ class Client:
 
     def remember(self, key: str, look_up: Callable[[], T]) -> T:
         """What ``look_up`` gives, asked for once in the life of this client."""
-        if key not in self._remembered:
-            with self._lock:
-                if key not in self._remembered:
-                    self._remembered[key] = look_up()
-        found: T = self._remembered[key]
-        return found
+        # Not "if key in": another thread may forget it in between.
+        with suppress(KeyError):
+            known: T = self._remembered[key]
+            return known
+        with self._lock:
+            if key not in self._remembered:
+                self._remembered[key] = look_up()
+            found: T = self._remembered[key]
+            return found
 
     def forget(self, key: str) -> None:
         """Ask again next time."""
@@ -203,6 +187,29 @@ class Client:
     def ml_client(self) -> MLClient:
         """The real azure-ai-ml client of the workspace, on our transport, its own retries and telemetry off."""
         return self.remember("ml_client", self._build_ml_client)
+
+    def _build_transport(self) -> Transport:
+        from phi_finetune._azure.transport import Transport
+
+        return Transport(
+            retries=self._retries, clock=self.clock, credential=lambda: self.credential, notify=self.notify
+        )
+
+    def _sign_in(self) -> CachedCredential:
+        from phi_finetune._token_cache import CachedCredential
+        from phi_finetune.events import CredentialChosen
+
+        started = self.clock.monotonic()
+        chosen = self._credentials.credential(transport=self.transport)
+        took_s = self.clock.monotonic() - started
+        self.notify(CredentialChosen(resource=f"credential {type(chosen).__name__}", took_s=took_s))
+        return chosen if isinstance(chosen, CachedCredential) else CachedCredential(chosen)
+
+    def _build_rest(self) -> Rest:
+        from phi_finetune import __version__
+
+        agent = f"phi-finetune/{__version__} Python/{platform.python_version()}"
+        return Rest(self.transport, self.credential, agent)
 
     def _build_ml_client(self) -> MLClient:
         from azure.ai.ml import MLClient

@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from phi_finetune._azure.rest import Answer
+from phi_finetune.credentials import expected_tenant
 from phi_finetune.errors import (
     AuthenticationFailed,
     NotFound,
@@ -36,9 +37,6 @@ __all__ = ["azure_ai_ml_errors", "error_parts", "expect", "refuse", "speaks_of_q
 _QUOTA = re.compile(r"quota", re.IGNORECASE)
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _ACTION = re.compile(r"(?:perform action|action) '([^']+)'")
-_WRONG_TENANT = re.compile(
-    r"must match the tenant '?https://sts\.windows\.net/([0-9a-f-]+)/?'?", re.IGNORECASE
-)
 
 
 def expect(answer: Answer, *statuses: int, doing: str, resource: str, next_call: str | None = None) -> Answer:
@@ -165,9 +163,9 @@ def _error(
 
 def _kind(status: int, code: str | None, message: str) -> tuple[type[PhiFinetuneError], str]:
     if status == 401:
-        tenant = _WRONG_TENANT.search(message)
+        tenant = expected_tenant(message)
         if tenant:
-            return AuthenticationFailed, f"sign in to the right tenant: az login --tenant {tenant.group(1)}"
+            return AuthenticationFailed, f"sign in to the right tenant: az login --tenant {tenant}"
         return AuthenticationFailed, "sign in again (az login), or give connect() another credential"
     if status == 403:
         action = _ACTION.search(message)

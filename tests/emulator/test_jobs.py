@@ -330,6 +330,19 @@ def test_hardware_is_too_small(cloud: Cloud, inputs: dict[str, str], words: str)
     assert words in cloud.jobs.find("tune").children[-1].log()
 
 
+def test_compute_is_deleted_before_the_job_starts(cloud: Cloud) -> None:
+    """A step whose compute has gone fails, and the steps before it are kept."""
+    make_cluster(cloud)
+    start(cloud, inputs={"compute_finetune": "gpu"})
+    deletion = ask(cloud, "DELETE", "computes/gpu?underlyingResourceAction=Delete")
+    assert deletion.status == 202
+    cloud.clock.advance(timedelta(minutes=5))
+    assert statuses(cloud)[-1] == "Failed"
+    children = cloud.jobs.find("tune").children
+    assert [child.status for child in children] == ["Completed"] * 3 + ["Failed"]
+    assert "Unknown compute target 'gpu'." in children[-1].log()
+
+
 def test_cluster_is_busy_and_then_idle(cloud: Cloud) -> None:
     """A cluster has nodes while a step runs there, and gives them back after its idle time."""
     make_cluster(cloud)

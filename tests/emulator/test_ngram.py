@@ -216,11 +216,6 @@ def test_a_loss_of_nothing_is_refused() -> None:
         fitted(KITCHEN).cross_entropy([ask("Anyone?")])
 
 
-def test_a_tally_adds_up() -> None:
-    """The sum of two measurements weighs them by their tokens."""
-    assert (Tally(6.0, 2) + Tally(4.0, 8)).per_token() == 1.0
-
-
 def test_seeing_a_row_again_lowers_its_loss() -> None:
     """A row is less of a surprise each time."""
     model = NgramModel()
@@ -563,7 +558,6 @@ def packed(content: object) -> bytes:
         [[1]],
         [[0, []]],
         [[True, []]],
-        [["1", []]],
         [[1, {}]],
         [[1, [["user"]]]],
         [[1, [["user", 3]]]],

@@ -112,6 +112,11 @@ class TestTraining:
         """A fine-tune of a model that has seen the rows starts where the first one ended."""
         assert series(run(files=all_files(), model=model()), "loss")[0] < 1 < series(run(), "loss")[0]
 
+    def test_other_models_cannot_be_tuned(self) -> None:
+        """A base model that no simulated job made fails the step that imports it."""
+        name, message = failure(run(model={"model.safetensors": b"x"}))
+        assert (name, "not made by a simulated job" in message) == ("chat_completion_model_import", True)
+
     def test_batch_is_over_everything(self) -> None:
         """A step's batch is per device, times accumulated batches, GPUs and nodes."""
         done = run(

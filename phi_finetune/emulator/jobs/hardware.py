@@ -15,12 +15,15 @@ __all__ = ["FINETUNE", "unfit"]
 FINETUNE = "chat_completion_finetune"
 
 
-def unfit(cloud: Cloud, compute: str, values: Mapping[str, str]) -> Failure | None:
-    """Why the fine-tune step cannot start on this compute; None where it can (pain.md I5).
+def unfit(cloud: Cloud, step: str, compute: str, values: Mapping[str, str]) -> Failure | None:
+    """Why a step cannot start on a compute; None where it can (pain.md I5).
 
     Serverless nodes come in the number and size that were asked for, so nothing is checked there.
     """
-    if compute.lower() == "serverless":
+    if not cloud.computes.exists(compute):
+        # It was there at submission, and has been deleted since.
+        return Failure("UserError", f"Unknown compute target '{compute}'.")
+    if step != FINETUNE or compute.lower() == "serverless":
         return None
     cluster = cloud.computes.find(compute)
     nodes, gpus = int(values["num_nodes_finetune"]), int(values["number_of_gpu_to_use_finetuning"])

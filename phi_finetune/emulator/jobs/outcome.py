@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from phi_finetune.emulator.core.faults import JobFails
-from phi_finetune.emulator.jobs.hardware import FINETUNE, unfit
+from phi_finetune.emulator.jobs.hardware import unfit
 from phi_finetune.emulator.runners.runner import Failure, JobInputs, Run
 
 if TYPE_CHECKING:
@@ -31,9 +31,10 @@ def execute(cloud: Cloud, inputs: JobInputs, computes: Mapping[str, str]) -> Run
         ValueError: A queued :class:`JobFails` names a step that the job does not have.
     """
     run = cloud.runner.run(inputs)
-    failure = unfit(cloud, computes[FINETUNE], inputs.values) if FINETUNE in computes else None
-    if failure is not None:
-        run = _failed(run, FINETUNE, failure, failure.message, after=_START)
+    for step in reversed(inputs.steps):
+        failure = unfit(cloud, step, computes[step], inputs.values)
+        if failure is not None:
+            run = _failed(run, step, failure, failure.message, after=_START)
     fault = cloud.faults.take(JobFails)
     if fault is None:
         return run

@@ -85,6 +85,8 @@ def _looks(step: Step) -> list[timedelta]:
 def _is_up(cloud: Cloud, compute: str, when: datetime, before: Sequence[Slot]) -> bool:
     if compute.lower() == "serverless":
         return False  # Each step of a job gets serverless nodes of its own.
+    if not cloud.computes.exists(compute):
+        return True  # Nothing to wait for: the step fails there.
     cluster = cloud.computes.find(compute)
     if cluster.min_nodes > 0:
         return True

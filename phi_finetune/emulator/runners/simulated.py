@@ -103,8 +103,9 @@ class _Simulation:
         self._job = job
         self._settings = TrainingSettings(job.values)
         self._rows = ChatRows()
-        self.model = NgramModel.from_bytes(find_model(job.model)) if job.model else NgramModel()
+        self.model = NgramModel()
         self._special: Mapping[str, Callable[[str], Step]] = {
+            "chat_completion_model_import": self._import,
             "chat_completion_datapreprocess": self._preprocess,
             "chat_completion_finetune": self._finetune,
         }
@@ -112,6 +113,14 @@ class _Simulation:
     def step(self, name: str) -> Step:
         """Run a step."""
         return self._special.get(name, self._plain)(name)
+
+    def _import(self, name: str) -> Step:
+        try:
+            if self._job.model:
+                self.model = NgramModel.from_bytes(find_model(self._job.model))
+        except ValueError as error:
+            return _broken(name, timedelta(minutes=1), str(error))
+        return self._plain(name)
 
     def _plain(self, name: str) -> Step:
         lasts = timedelta(minutes=_MINUTES.get(name, 1.0))
