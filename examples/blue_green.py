@@ -11,12 +11,14 @@ SIZE = "Standard_NC24ads_A100_v4"
 
 
 def train(ws: pf.Workspace, epochs: int) -> pf.RegisteredModel:
+    """A version of the model."""
     tune = ws.foundation_model("Phi-4").finetune(pf.ChatDataset.from_sample())
     tune = tune.on(pf.GpuCompute.serverless(SIZE)).with_parameters(num_train_epochs=epochs)
     return tune.submit().wait().register("phi-4-support")
 
 
 def main(azure: FakeAzure) -> None:
+    """Blue serves; green comes beside it, and takes over."""
     ws = azure.workspace()
     with train(ws, epochs=1).deploy("support", instance_type=SIZE, deployment="blue") as endpoint:
         endpoint = endpoint.deploy(train(ws, epochs=3), "green", instance_type=SIZE)

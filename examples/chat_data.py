@@ -1,4 +1,4 @@
-"""Chat data of your own: from Python, from pandas, from files; looked at, split, and checked before it costs."""
+"""Chat data of your own: from records, pandas or files; looked at, split, and checked before it costs."""
 
 from __future__ import annotations
 
@@ -12,27 +12,29 @@ import phi_finetune as pf
 from phi_finetune.errors import InvalidData
 from phi_finetune.testing import FakeAzure
 
-RIVERS = ("Danube", "Rhine", "Volga", "Elbe", "Loire", "Tagus", "Ebro", "Oder", "Seine", "Po", "Rhone", "Tiber")
-ROWS = [
-    {"messages": [{"role": "user", "content": f"What is the {river}?"}, {"role": "assistant", "content": "A river."}]}
-    for river in RIVERS
-]
+
+def ask(river: str) -> dict[str, list[dict[str, str]]]:
+    question = {"role": "user", "content": f"What is the {river}?"}
+    return {"messages": [question, {"role": "assistant", "content": f"The {river} is a river."}]}
 
 
 def main(azure: FakeAzure) -> None:
-    records = pf.ChatDataset.from_records(ROWS, name="rivers")
-    frame = pf.ChatDataset.from_pandas(pd.DataFrame(ROWS), name="rivers")
-    print("one digest:", records.digest == frame.digest)
-    parts = records.split(validation=0.3, seed=1)
-    print("rows:", {name: parts.describe(name).rows for name in parts.splits})
-    print(parts.preview(2)[["prompt", "answer", "turns"]].to_string(index=False))
+    rows = [
+        ask(river) for river in "Danube Rhine Volga Elbe Loire Tagus Ebro Oder Seine Po Rhone Tiber".split()
+    ]
+    data = pf.ChatDataset.from_records(rows, name="rivers")
+    print("one digest:", data.digest == pf.ChatDataset.from_pandas(pd.DataFrame(rows)).digest)
+    data = data.split(validation=0.3, seed=1)
+    print("rows:", {name: data.describe(name).rows for name in data.splits})
+    print(data.preview(2)[["prompt", "answer", "turns"]].to_string(index=False))
     with tempfile.TemporaryDirectory() as folder:
-        broken = Path(folder) / "broken.jsonl"
-        broken.write_text("".join(json.dumps(row) + "\n" for row in (*ROWS, {"messages": []})))
+        file = Path(folder) / "broken.jsonl"
+        file.write_text("".join(json.dumps(row) + "\n" for row in [*rows, {"messages": []}]))
         try:
-            azure.workspace().foundation_model("Phi-4").finetune(pf.ChatDataset.from_jsonl(broken)).data.check()
+            pf.ChatDataset.from_jsonl(file).check()
         except InvalidData as error:
-            print(f"refused: {error.file}, row {error.row}: {error.rule}")
+            print(f"refused: row {error.row}, {error.rule}")
+    print("requests sent:", len(azure.journal))
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ SIZE = "Standard_NC24ads_A100_v4"
 
 
 def main(azure: FakeAzure) -> None:
+    """Train, deploy, and ask in each way."""
     ws, data = azure.workspace(), pf.ChatDataset.from_sample().split(test=0.1)
     tune = ws.foundation_model("Phi-4").finetune(data).on(pf.GpuCompute.serverless(SIZE))
     with tune.submit().wait().register().deploy(instance_type=SIZE) as endpoint:

@@ -9,6 +9,7 @@ from phi_finetune.testing.faults import JobFails
 
 
 def main(azure: FakeAzure) -> None:
+    """Run out of GPU memory once, and read the error as a program would."""
     ws = azure.workspace()
     tune = ws.foundation_model("Phi-4").finetune(pf.ChatDataset.from_sample())
     tune = tune.on(pf.GpuCompute.serverless("Standard_NC24ads_A100_v4"))
@@ -21,7 +22,7 @@ def main(azure: FakeAzure) -> None:
         print("why:   ", error.why)
         print("log:   ", error.log_tail.splitlines()[-1])
         print("next:  ", error.next_call)
-        print("found: ", ws.job(error.job or "").diagnose().code)
+        print("found: ", ws.job(tune.job_name()).diagnose().advice[:15])
     second = tune.submit().wait()
     print("the next attempt:", second.name.rpartition("-")[2], second.status)
 

@@ -8,6 +8,7 @@ from phi_finetune.testing import FakeAzure
 
 
 def main(azure: FakeAzure) -> None:
+    """Print the time since the start with each change of state."""
     ws = azure.workspace()
     tune = ws.foundation_model("Phi-4").finetune(pf.ChatDataset.from_sample().split(validation=0.1))
     job = tune.on(pf.GpuCompute.serverless("Standard_NC24ads_A100_v4")).submit()
@@ -17,10 +18,8 @@ def main(azure: FakeAzure) -> None:
                 print(f"{azure.clock.now() - azure.jobs[job.name].created}  {resource}: {status}")
             case LogLine(text=text):
                 print("  log", text)
-    for step in job.children():
-        print(f"step {step.name}: {step.status}")
     print(*job.logs("chat_completion_finetune").splitlines()[-3:], sep="\n")
-    print(job.metrics().to_frame(["loss", "eval_loss"]))
+    print(job.metrics().to_frame(["loss", "eval_loss"]).tail(3))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import attrs
 from azure.core.credentials import TokenCredential
 
 import phi_finetune as pf
@@ -12,26 +11,22 @@ from phi_finetune.testing import FakeAzure
 from phi_finetune.testing.faults import Answer
 
 
-@attrs.frozen
 class FromTheVault:
-    """Signs in with a secret that is fetched when it is needed, and kept nowhere."""
+    """Signs in with a secret that is read from ``vault`` only when it is needed."""
 
-    vault: dict[str, str]
+    def __init__(self, vault: FakeAzure) -> None:
+        self.vault = vault
 
     def credential(self, transport: TokenTransport | None = None) -> TokenCredential:
-        return ServicePrincipal(**self.vault).credential(transport)
+        """A credential that has given a token."""
+        who, secret = self.vault, self.vault.client_secret
+        policy = ServicePrincipal(tenant_id=who.tenant_id, client_id=who.client_id, client_secret=secret)
+        return policy.credential(transport)
 
 
 class ThreeReads:
-    """Sends what only reads up to three times, a second apart, and nothing else again."""
+    """Sends a request that only reads up to three times, a second apart."""
 
     def wait_s(self, failed: Try) -> float | None:
+        """The seconds to wait, or None to give up."""
         return 1.0 if failed.verb_class == "read" and failed.attempt < 3 else None
-
-
-def main(azure: FakeAzure, config: str) -> None:
-    vault = {"tenant_id": azure.tenant_id, "client_id": azure.client_id, "client_secret": azure.client_secret}
-    ws = pf.Workspace.connect(
-        config=config, credential=FromTheVault(vault), retries=ThreeReads(), clock=azure.clock
-    )
-    azure.faults.next(Answer("GET *Phi-4*", 503), times=2)

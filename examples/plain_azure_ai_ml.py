@@ -20,6 +20,7 @@ def prepare(client: MLClient) -> None:
 
 
 def main(azure: FakeAzure) -> None:
+    """What a test of prepare() would do and look at."""
     prepare(azure.ml_client())
     print("clusters: ", *azure.computes, "endpoints:", *azure.endpoints)
     print("writes:   ", sum(entry.method == "PUT" for entry in azure.journal))

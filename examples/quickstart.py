@@ -10,11 +10,13 @@ SIZE = "Standard_NC24ads_A100_v4"
 
 
 def say(event: Event) -> None:
+    """Print what happened, but not each look of a wait."""
     if not isinstance(event, Waiting):
         print("   ", describe(event))
 
 
 def main(azure: FakeAzure) -> None:
+    """From the model in the catalogue to its answer, and nothing left."""
     ws = azure.workspace(on_event=say)
     base = ws.foundation_model("Phi-4")
     print(f"model     {base.name} {base.version}, {base.context_length} tokens of context")
@@ -27,8 +29,7 @@ def main(azure: FakeAzure) -> None:
     job = tune.submit().wait()
     losses = [f"{point.value:.2f}" for point in job.metrics().history("loss")]
     print(f"job       {job.status}, loss {' '.join(losses)}")
-    tuned = job.register()
-    with tuned.deploy(instance_type=SIZE) as endpoint:
+    with job.register().deploy(instance_type=SIZE) as endpoint:
         print(f"asked     {data.row(0).prompt[-1].content}")
         print(f"answered  {endpoint.chat(data.row(0), do_sample=False).text}")
     print(f"left      {len(ws.endpoints())} endpoints, {cluster.refresh().nodes} machines of {cluster.name}")

@@ -10,6 +10,7 @@ SHOWN = ("num_train_epochs", "number_of_gpu_to_use_finetuning", "learning_rate",
 
 
 def main(azure: FakeAzure) -> None:
+    """Plan a fine-tune; nothing is submitted."""
     ws = azure.workspace()
     base = ws.foundation_model("Phi-4")
     tune = base.finetune(pf.ChatDataset.from_sample()).on(pf.GpuCompute.serverless("Standard_ND96asr_v4"))

@@ -127,7 +127,7 @@ def none_worked(attempts: Sequence[Attempt]) -> AuthenticationFailed:
         )
     return AuthenticationFailed(
         "No credential gave a token for Azure",
-        why="".join(f"\n  {attempt}" for attempt in attempts),
+        why="\n  ".join([f"{len(attempts)} were tried", *map(str, attempts)]),
         next_call=next((attempt.next_call for attempt in attempts if attempt.next_call), None),
     )
 

@@ -110,7 +110,7 @@ def warnings_about(values: Mapping[str, Value | None], chosen: frozenset[str]) -
 
     Args:
         values: All values.
-        chosen: The names whose values the user, or the data, gave.
+        chosen: The names whose values the user gave.
     """
     for name in sorted(chosen & INERT):
         yield f"{name} does nothing: the pipeline has no evaluation step"

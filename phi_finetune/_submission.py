@@ -50,7 +50,7 @@ def _send(finetune: Finetune, client: Client, name: str, intent: dict[str, Any])
 
     finetune = _with_computes(finetune, client)
     plan = resolve(finetune, client)
-    for warning in plan.parameters.warnings:
+    for warning in plan.warnings:
         client.notify(Warned(resource=f"job {name}", message=warning))
     for file in plan.files.values():
         upload(

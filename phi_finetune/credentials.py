@@ -72,6 +72,9 @@ class Given(SignIn):
     def _renewal(self, transport: TokenTransport | None) -> Callable[[], TokenProvider] | None:
         return None
 
+    def _next_call(self) -> str:
+        return "give connect() a credential that works, or none: it then tries every way of signing in"
+
 
 def policy_for(given: CredentialPolicy | TokenProvider | None) -> CredentialPolicy:
     """Give the policy for what a user named as the credential: a policy, a credential, or nothing.

@@ -254,7 +254,5 @@ def _sent(declared: ComponentInput, value: Value) -> str | int | float:
 
 
 def _chosen(rows: tuple[Parameter, ...]) -> frozenset[str]:
-    """What the user gave, and what the data implies; computes are set for every step, used or not."""
-    implied = frozenset(row.name for row in rows if row.origin == "compute and data")
-    computes = frozenset(name for name in implied if name.startswith(("compute_", "instance_type_")))
-    return frozenset(row.name for row in rows if row.origin == "user") | (implied - computes)
+    """What the user gave: of the rest nobody needs to be told that it does nothing."""
+    return frozenset(row.name for row in rows if row.origin == "user")

@@ -17,13 +17,18 @@ from phi_finetune.parameters import FinetuneParameters, ParameterValues, parse_i
 
 if TYPE_CHECKING:
     from phi_finetune._azure.client import Client
-    from phi_finetune.chat_dataset import SplitName
+    from phi_finetune.chat_dataset import ChatDataset, SplitName
     from phi_finetune.finetune import Finetune
 
 __all__ = ["FinetunePlan", "PlannedFile"]
 
 COMPONENT = "chat_completion_pipeline"
 COMPONENT_REGISTRY = "azureml"
+_TEST_UNUSED = (
+    "the test split is uploaded and prepared, and then not used: the pipeline has no evaluation step"
+)
+_HELD_OUT = 10
+"""One row of so many is held out where the data has no validation split."""
 _SPLITS: Mapping[SplitName, str] = {
     "train": "train_file_path",
     "validation": "validation_file_path",
@@ -71,8 +76,11 @@ class FinetunePlan:
         sku: What each of its machines has.
         gpus: GPUs used on each machine.
         nodes: Machines used.
-        rows: Conversations in each split.
+        rows: Conversations in each split. Where the data has no validation split, the last tenth of its train split
+            is held out as one, and not trained on; the service itself would hold out a fifth (azureml-acft-contrib-
+            hf-nlp 0.0.91). ``with_parameters(evaluation_strategy="disable")`` holds nothing out.
         files: The files to be uploaded, by the parameter that names them.
+        warnings: What would do nothing, or something else than asked; sentences.
     """
 
     job_name: str
@@ -87,6 +95,7 @@ class FinetunePlan:
     nodes: int
     rows: Mapping[str, int]
     files: Mapping[str, PlannedFile]
+    warnings: tuple[str, ...] = ()
 
     @property
     def total_batch_size(self) -> int:
@@ -124,7 +133,7 @@ class FinetunePlan:
                 f"batch       {self.total_batch_size} rows a step",
                 "",
                 self.parameters.explain(),
-                *(f"Note: {warning}" for warning in self.parameters.warnings),
+                *(f"Note: {warning}" for warning in self.warnings),
             ]
         )
 
@@ -135,10 +144,15 @@ def resolve(finetune: Finetune, client: Client) -> FinetunePlan:
 
     computes = finetune.required_computes()
     sku = _check_computes(finetune, client)
+    finetune = attrs.evolve(finetune, data=_with_validation(finetune))
     finetune.data.check()
     component = find_component(client, COMPONENT_REGISTRY, COMPONENT, None)
     files = _files(finetune)
     addresses = {name: file.address for name, file in files.items()}
+    # What stands for a file that is not given: without it the service takes rows from the train split for it. The
+    # test file is prepared and then not used; the validation file is not used where evaluation is disabled.
+    addresses.setdefault("validation_file_path", addresses["train_file_path"])
+    addresses.setdefault("test_file_path", addresses["validation_file_path"])
     uploaded = {name: address for name, address in addresses.items() if name in finetune.parameters}
     parameters = FinetuneParameters.resolve(
         user=cast(ParameterValues, {**finetune.parameters, **uploaded}),
@@ -164,7 +178,15 @@ def resolve(finetune: Finetune, client: Client) -> FinetunePlan:
         nodes=nodes,
         rows={split: finetune.data.describe(split).rows for split in finetune.data.splits},
         files=files,
+        warnings=parameters.warnings + ((_TEST_UNUSED,) if "test" in finetune.data.splits else ()),
     )
+
+
+def _with_validation(finetune: Finetune) -> ChatDataset:
+    data = finetune.data
+    if "validation" in data.splits or finetune.parameters.get("evaluation_strategy") == "disable":
+        return data
+    return data.hold_out(max(1, data.describe("train").rows // _HELD_OUT))
 
 
 def _check_computes(finetune: Finetune, client: Client) -> GpuSku:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
     from phi_finetune._azure.client import Client
+    from phi_finetune.events import Event
     from phi_finetune.protocols import Clock, CredentialPolicy, Listener, RetryPolicy
 
 __all__ = ["Workspace"]
@@ -318,6 +319,10 @@ class Workspace(WithoutHandle):
         return attached(self._client, "workspace")
 
 
+def _hear_nothing(event: Event) -> None:
+    return None
+
+
 class _MachineClock:
     """The machine's own clock."""
 
@@ -347,9 +352,10 @@ def _connected(
         resource_group=resource_group,
         workspace_name=name,
         credentials=policy_for(credential),
-        retries=retries or StandardRetries(),
-        clock=clock or _MachineClock(),
-        notify=on_event or (lambda event: None),
+        retries=StandardRetries() if retries is None else retries,
+        clock=_MachineClock() if clock is None else clock,
+        # A listener may be a list of events, which is false while it is empty.
+        notify=_hear_nothing if on_event is None else on_event,
     )
     return Workspace(subscription_id, resource_group, name, client=client)
 

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from entra import CLIENT, IMDS, TENANT, Entra
+from entra import AUTHORITY, CLIENT, IMDS, TENANT, Entra
 from signing_in import (
     ARM,
     SIGNED_OUT,
@@ -83,7 +83,7 @@ def test_a_chain_that_fails_lists_every_link(az: AzCommand, entra: Entra) -> Non
     az.does(SIGNED_OUT)
     error = failure(Chain(Given(Broken()), AzureCli(), DeviceCode()), entra)
     lines = str(error).splitlines()
-    assert lines[0] == "No credential gave a token for Azure: "
+    assert lines[0] == "No credential gave a token for Azure: 3 were tried"
     assert re.fullmatch(r"  Given, \d+\.\d s: the source refused.*", lines[1])
     assert re.fullmatch(
         r"  AzureCli, \d+\.\d s: Please run 'az login'.* \(next: az login --use-device-code\)", lines[2]
@@ -174,6 +174,7 @@ def test_the_default_takes_the_federation_of_the_environment(
     """A pod whose federation is refused does not work on under the node's or a person's name."""
     monkeypatch.setenv("AZURE_TENANT_ID", TENANT)
     monkeypatch.setenv("AZURE_CLIENT_ID", CLIENT)
+    monkeypatch.setenv("AZURE_AUTHORITY_HOST", f"https://{AUTHORITY}/")
     monkeypatch.setenv("AZURE_FEDERATED_TOKEN_FILE", str(tmp_path / "missing"))
     az.gives("cli-token")
     assert failure(DefaultCredentials(), entra).resource == "WorkloadIdentityCredential"

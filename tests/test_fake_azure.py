@@ -181,6 +181,13 @@ def test_the_credential_counts_what_it_was_asked(fake: FakeAzure) -> None:
     assert fake.credential.requested == ["https://ml.azure.com/.default", ARM_SCOPE]
 
 
+def test_the_credential_can_be_closed(fake: FakeAzure) -> None:
+    """It is a context, as azure-core's protocol asks, and stays good."""
+    with fake.credential as credential:
+        credential.close()
+    assert credential.get_token(ARM_SCOPE).token
+
+
 def test_the_credential_gives_a_token_for_one_scope() -> None:
     """A token has one audience."""
     with pytest.raises(ValueError, match="one scope"):

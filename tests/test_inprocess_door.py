@@ -193,13 +193,15 @@ def test_a_proxy_does_not_lead_past_the_guard(elsewhere: str, monkeypatch: pytes
     """Where a proxy is configured, other clients ask it for all hosts but Azure's."""
     monkeypatch.setenv("HTTP_PROXY", elsewhere)
     monkeypatch.setenv("HTTPS_PROXY", elsewhere)
+    monkeypatch.setenv("no_proxy", "intranet")
     with InProcessDoor(Cloud()):
         opener = urllib.request.build_opener()
         with pytest.raises(OSError, match="is one of Azure's hosts"):
             opener.open("https://management.azure.com/", timeout=5)
         with opener.open("http://example.invalid/path", timeout=5) as answer:
             assert answer.read() == b"http://example.invalid/path "
-    assert urllib.request.getproxies_environment().get("no") is None
+        assert urllib.request.proxy_bypass("intranet")
+    assert urllib.request.getproxies_environment()["no"] == "intranet"
 
 
 def test_asyncio_cannot_reach_azure() -> None:
@@ -313,6 +315,19 @@ def test_threads_reach_the_cloud_of_their_token() -> None:
     for cloud, answer in zip(clouds * 5, answers, strict=True):
         assert cloud.subscription_id in answer.json()["id"]
     assert [len(cloud.journal) for cloud in clouds] == [5] * 8
+
+
+def test_threads_share_a_cloud() -> None:
+    """Requests of many threads to one cloud are answered one after the other, and none is lost."""
+
+    def make(number: int) -> int:
+        url = f"https://management.azure.com{cloud.workspace.id}/onlineEndpoints/phi-{number}"
+        body = {"properties": {"authMode": "Key"}}
+        return requests.put(url, json=body, headers=token(cloud), timeout=5).status_code
+
+    with InProcessDoor(Cloud()) as cloud, ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(make, range(80))) == {201}
+        assert len(cloud.endpoints.all()) == 80
 
 
 def test_threads_open_and_close_doors() -> None:

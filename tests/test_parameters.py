@@ -343,12 +343,9 @@ def test_warnings(user: dict[str, object], warning: str) -> None:
 
 
 def test_no_warning_about_what_nobody_chose() -> None:
-    """A model's own settings and the computes of all steps are no reason for a warning; a test file is."""
+    """A model's own settings, and what compute and data imply, are no reason for a warning."""
     quiet = {"compute_model_evaluation": "cluster", "instance_type_model_evaluation": "Standard_DS3_v2"}
-    assert resolve(derived=quiet, model=PHI_4).warnings == ()
-    assert resolve(derived={**quiet, "test_file_path": "t.jsonl"}, model=PHI_4).warnings == (
-        "test_file_path does nothing: the pipeline has no evaluation step",
-    )
+    assert resolve(derived={**quiet, "test_file_path": "t.jsonl"}, model=PHI_4).warnings == ()
 
 
 def test_total_batch_size() -> None:

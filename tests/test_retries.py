@@ -273,13 +273,14 @@ def test_tenacity_wait_sees_the_attempt() -> None:
 
 
 def test_tenacity_wait_sees_the_failure() -> None:
-    """wait_exception is handed an error that has the status, or says that no answer came."""
+    """A wait finds an error as the outcome: it has the status, or says that no answer came."""
 
-    def by_status(error: BaseException) -> float:
+    def by_status(state: tenacity.RetryCallState) -> float:
+        error = state.outcome.exception() if state.outcome else None
         assert isinstance(error, ServiceError | ServiceUnreachable)
         return 9 if error.status_code is None else error.status_code / 100
 
-    policy = TenacityRetries(tenacity.stop_never, tenacity.wait_exception(by_status))
+    policy = TenacityRetries(tenacity.stop_never, by_status)
     assert policy.wait_s(Try(1, 0.0, "read", 429)) == 4.29
     assert policy.wait_s(Try(1, 0.0, "read")) == 9
 

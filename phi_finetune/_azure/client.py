@@ -15,7 +15,7 @@ import attrs
 
 from phi_finetune._azure.hosts import ARM
 from phi_finetune._azure.rest import Answer, Rest
-from phi_finetune._azure.translate import expect
+from phi_finetune._azure.translate import error_parts, expect
 from phi_finetune.errors import ConfigurationError, NotFound, UnexpectedAnswer
 from phi_finetune.protocols import Clock, CredentialPolicy, Listener, RetryPolicy
 
@@ -29,6 +29,8 @@ __all__ = ["Client", "WorkspaceFacts"]
 
 WORKSPACE_API = "2024-10-01-preview"
 PROVIDER = "/providers/Microsoft.MachineLearningServices"
+
+_CHECK_NAMES = "check the name, the resource group and the subscription that connect() was given"
 
 T = TypeVar("T")
 
@@ -157,9 +159,10 @@ class Client:
         """GET something under the workspace that must be there.
 
         Raises:
-            NotFound: It is not.
+            NotFound: It is not, or the workspace itself is absent.
         """
         answer = self.rest.send("GET", self.url + path, query={"api-version": api})
+        self.check_workspace(answer)
         return expect(answer, 200, doing=doing, resource=resource, next_call=next_call).json()
 
     def find(self, path: str, *, api: str, resource: str, doing: str) -> dict[str, Any] | None:
@@ -171,7 +174,7 @@ class Client:
         answer = self.rest.send("GET", self.url + path, query={"api-version": api})
         if answer.status != 404:
             return expect(answer, 200, doing=doing, resource=resource).json()
-        self._refuse_absent_workspace(answer)
+        self.check_workspace(answer)
         return None
 
     def listed(
@@ -181,8 +184,31 @@ class Client:
         pages = self.rest.pages(self.url + path, query={"api-version": api, **query})
         items: list[dict[str, Any]] = []
         for page in pages:
+            self.check_workspace(page)
             items.extend(expect(page, 200, doing=doing, resource=resource).json().get("value", ()))
         return items
+
+    def check_workspace(self, answer: Answer) -> None:
+        """Refuse an answer that says 404 of the workspace, or of what is above it, and not of what was asked for.
+
+        Raises:
+            NotFound: The workspace is absent.
+        """
+        if answer.status != 404:
+            return
+        code, message = error_parts(answer.body)
+        absent = code in ("SubscriptionNotFound", "ResourceGroupNotFound") or (
+            code == "ResourceNotFound" and f"workspaces/{self.workspace_name}'".lower() in message.lower()
+        )
+        if absent:
+            raise NotFound(
+                "Could not find the workspace",
+                resource=self.resource,
+                why=f"{code}: {message}",
+                next_call=_CHECK_NAMES,
+                status_code=404,
+                code=code,
+            )
 
     def ml_client(self) -> MLClient:
         """The real azure-ai-ml client of the workspace, on our transport, its own retries and telemetry off."""
@@ -227,9 +253,8 @@ class Client:
 
     def _look_up_workspace(self) -> WorkspaceFacts:
         answer = self.rest.send("GET", self.url, query={"api-version": WORKSPACE_API})
-        next_call = "check the name, the resource group and the subscription that connect() was given"
         body = expect(
-            answer, 200, doing="find the workspace", resource=self.resource, next_call=next_call
+            answer, 200, doing="find the workspace", resource=self.resource, next_call=_CHECK_NAMES
         ).json()
         properties = body.get("properties") or {}
         location = body.get("location")
@@ -241,23 +266,6 @@ class Client:
             api=f"https://{location}.api.azureml.ms",
             tracking_uri=str(properties.get("mlFlowTrackingUri", "")),
         )
-
-    def _refuse_absent_workspace(self, answer: Answer) -> None:
-        from phi_finetune._azure.translate import error_parts
-
-        code, message = error_parts(answer.body)
-        absent = code in ("SubscriptionNotFound", "ResourceGroupNotFound") or (
-            code == "ResourceNotFound" and f"workspaces/{self.workspace_name}'".lower() in message.lower()
-        )
-        if absent:
-            raise NotFound(
-                "Could not find the workspace",
-                resource=self.resource,
-                why=f"{code}: {message}",
-                next_call="check the name, the resource group and the subscription that connect() was given",
-                status_code=404,
-                code=code,
-            )
 
 
 def attached(client: Client | None, thing: str) -> Client:

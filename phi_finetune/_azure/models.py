@@ -30,6 +30,7 @@ def latest_version(client: Client, name: str) -> dict[str, Any] | None:
     query = {"api-version": API, "$orderBy": "createdtime desc", "$top": "1"}
     answer = client.rest.send("GET", client.url + _path(name), query=query)
     if answer.status == 404:
+        client.check_workspace(answer)
         return None
     items = expect(answer, 200, doing="look up the model", resource=f"model {name}").json().get("value", ())
     return dict(items[0]) if items else None

@@ -18,6 +18,7 @@ from phi_finetune.chat_dataset.json_lines import JsonLines
 from phi_finetune.chat_dataset.rules import Fault
 from phi_finetune.chat_dataset.split_info import SplitInfo, measure
 from phi_finetune.chat_dataset.spool import Spool
+from phi_finetune.chat_dataset.tail import Tail
 from phi_finetune.chat_dataset.writing import check_not_read, write_whole
 from phi_finetune.errors import InvalidParameter
 
@@ -299,6 +300,33 @@ class ChatDataset:
             train=left,
             validation=validation_rows or self._validation,
             test=test_rows or self._test,
+        )
+
+    def hold_out(self, rows: int) -> ChatDataset:
+        """Make the last rows of the train split the validation split.
+
+        Unlike :meth:`split` it takes exactly so many, and rows appended later change which. For a set whose rows
+        are in an order that matters, :meth:`split` is the better way.
+
+        Args:
+            rows: How many, at least 1.
+
+        Raises:
+            InvalidParameter: It leaves nothing to train on, or there is a validation split already.
+            InvalidData: A row breaks a rule.
+        """
+        if self._validation is not None:
+            raise InvalidParameter(
+                "There is a validation split already", name="rows", value=rows, allowed="a set without one"
+            )
+        start = self.describe("train").rows - rows
+        if rows < 1 or start < 1:
+            allowed = f"1 to {start + rows - 1}"
+            raise InvalidParameter(f"Cannot hold out {rows} rows", name="rows", value=rows, allowed=allowed)
+        return attrs.evolve(
+            self,
+            train=Tail(self._train, "validation", start, takes=False),
+            validation=Tail(self._train, "validation", start, takes=True),
         )
 
     def write(self, folder: str | os.PathLike[str]) -> dict[SplitName, Path]:

@@ -151,3 +151,23 @@ def test_an_identity_that_the_machine_lacks_is_unavailable(azure: FakeAzure) -> 
     """azure-identity reads the machine's refusal as an identity that is not there."""
     with pytest.raises(CredentialUnavailableError):
         ManagedIdentityCredential(client_id="00000000-0000-0000-0000-000000000001").get_token(ARM_SCOPE)
+
+
+def test_a_request_without_a_token_is_refused(cloud: Cloud) -> None:
+    """Azure Resource Manager answers nobody who does not sign in."""
+    answer = cloud.handle(Request("GET", f"https://management.azure.com{cloud.workspace.id}", {}))
+    assert answer.status == 401
+    assert b"'Authorization' header is missing" in answer.body
+
+
+def test_a_token_expires_on_the_clouds_clock(cloud: Cloud) -> None:
+    """After 75 minutes a token is no longer good, and the answer says so."""
+    token, _ = cloud.identity.issue("https://management.azure.com")
+    request = Request(
+        "GET", f"https://management.azure.com{cloud.workspace.id}", {"authorization": f"Bearer {token}"}
+    )
+    cloud.clock.advance(timedelta(minutes=74))
+    assert cloud.handle(request).status == 200
+    cloud.clock.advance(timedelta(minutes=1))
+    answer = cloud.handle(request)
+    assert (answer.status, json.loads(answer.body)["error"]["code"]) == (401, "ExpiredAuthenticationToken")

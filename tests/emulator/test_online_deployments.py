@@ -63,6 +63,14 @@ def test_a_deployment_needs_its_endpoint_settled(cloud: Cloud) -> None:
     )
 
 
+def test_the_same_deployment_put_twice_is_made_once(cloud: Cloud) -> None:
+    """A PUT that is sent again while the first is under way joins its operation."""
+    wait(cloud, put_endpoint(cloud))
+    first, again = put_deployment(cloud), put_deployment(cloud)
+    assert (first.status, again.status) == (201, 200)
+    assert first.headers["Azure-AsyncOperation"] == again.headers["Azure-AsyncOperation"]
+
+
 def test_a_missing_deployment_is_404_in_the_services_words(cloud: Cloud) -> None:
     """GET of a deployment that is not there names it, its endpoint and the workspace."""
     put_endpoint(cloud)
@@ -177,6 +185,15 @@ def test_a_failed_deployment_says_why(cloud: Cloud) -> None:
     assert "UserContainerStart: Failed" in content
 
 
+def test_the_location_of_a_failed_deployment_has_its_error(cloud: Cloud) -> None:
+    """Who follows the other header gets the error as a refusal."""
+    cloud.faults.next(DeploymentFails(code="ImageBuildFailure"))
+    wait(cloud, put_endpoint(cloud))
+    began = put_deployment(cloud)
+    wait(cloud, began)
+    assert ask(cloud, "GET", began.headers["Location"]).code == "ImageBuildFailure"
+
+
 def test_a_failed_deployment_can_be_put_again(cloud: Cloud) -> None:
     """A second PUT of a failed deployment tries once more."""
     cloud.faults.next(DeploymentFails())
@@ -227,6 +244,14 @@ def test_a_deployment_that_takes_traffic_cannot_be_deleted(cloud: Cloud) -> None
     assert "takes 100 % of the traffic" in answer.message
     wait(cloud, put_endpoint(cloud, traffic={"blue": 0}))
     assert ask(cloud, "DELETE", D).status == 202
+
+
+def test_deleting_a_deployment_again_follows_the_first_deletion(cloud: Cloud) -> None:
+    """Two DELETEs are one operation."""
+    deployed(cloud, "blue")
+    first, again = ask(cloud, "DELETE", D), ask(cloud, "DELETE", D)
+    assert first.headers["Azure-AsyncOperation"] == again.headers["Azure-AsyncOperation"]
+    assert state(cloud, D) == "Deleting"
 
 
 def test_a_missing_deployment_is_deleted_without_error(cloud: Cloud) -> None:

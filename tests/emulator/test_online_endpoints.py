@@ -309,7 +309,8 @@ def test_the_real_client_deploys_and_deletes(azure: FakeAzure, client: MLClient,
     endpoint.traffic = {"blue": 100}
     endpoints.begin_create_or_update(endpoint).result()
     assert endpoints.get("phi-test").traffic == {"blue": 100}
-    assert azure.endpoints["phi-test"].deployments["blue"].instances == 1
+    kept = azure.endpoints["phi-test"].deployments["blue"]
+    assert (kept.model, kept.instance_type, kept.instances) == (PHI, A100, 1)
 
     request = tmp_path / "request.json"
     request.write_text(json.dumps({"input_data": {"input_string": [{"role": "user", "content": "Hello"}]}}))

@@ -41,11 +41,12 @@ class OnlineEndpoints:
 
     def owns_host(self, host: str) -> bool:
         """Whether an endpoint answers on this host."""
-        return any(endpoint.host == host for endpoint in self._endpoints.values())
+        return self.on_host(host) is not None
 
     def on_host(self, host: str) -> Endpoint | None:
         """The endpoint that answers on a host."""
-        return next((endpoint for endpoint in self._endpoints.values() if endpoint.host == host), None)
+        # A door asks while other threads make endpoints, hence the copy that all() gives.
+        return next((endpoint for endpoint in self.all() if endpoint.host == host), None)
 
     def reserve(self, name: str) -> None:
         """Let a name belong to somebody else in the region."""
