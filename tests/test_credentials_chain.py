@@ -81,13 +81,13 @@ def test_a_chain_in_a_chain_tells_all_its_links() -> None:
 def test_a_chain_that_fails_lists_every_link(az: AzCommand, entra: Entra) -> None:
     """The error has a line for each link, with its time and what to do, and the first of those as its own."""
     az.does(SIGNED_OUT)
-    error = failure(Chain(Given(Broken()), AzureCli(), DeviceCode()), entra)
+    error = failure(Chain(AzureCli(), Given(Broken()), DeviceCode()), entra)
     lines = str(error).splitlines()
     assert lines[0] == "No credential gave a token for Azure: 3 were tried"
-    assert re.fullmatch(r"  Given, \d+\.\d s: the source refused.*", lines[1])
     assert re.fullmatch(
-        r"  AzureCli, \d+\.\d s: Please run 'az login'.* \(next: az login --use-device-code\)", lines[2]
+        r"  AzureCli, \d+\.\d s: Please run 'az login'.* \(next: az login --use-device-code\)", lines[1]
     )
+    assert re.fullmatch(r"  Given, \d+\.\d s: the source refused.*", lines[2])
     assert re.fullmatch(r"  DeviceCode, \d+\.\d s: .* \(next: pass on_prompt=print\)", lines[3])
     assert error.next_call == "az login --use-device-code"
     assert str(pickle.loads(pickle.dumps(error))) == str(error)

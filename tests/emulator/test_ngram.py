@@ -15,20 +15,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phi_finetune.emulator.runners.ngram import (
-    EVAL_ROWS,
     UNTRAINED_REPLY,
     VOCABULARY,
     Completion,
-    Curve,
-    Every,
     Message,
     NgramModel,
     Row,
     Tally,
-    learning_rate_at,
     tokenize,
-    train,
 )
+from phi_finetune.emulator.runners.training import EVAL_ROWS, Curve, Every, learning_rate_at, train
 
 PEAK = 2e-5
 TALK = st.text(alphabet="ab .,\n\t é字か😀<>", max_size=12)

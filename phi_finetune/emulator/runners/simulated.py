@@ -13,10 +13,11 @@ from datetime import timedelta
 from typing import Any
 
 from phi_finetune.emulator.runners.chat_rows import ChatRows, DataRefused, prepare
-from phi_finetune.emulator.runners.ngram import Curve, NgramModel, train
+from phi_finetune.emulator.runners.ngram import NgramModel
 from phi_finetune.emulator.runners.replies import BadRequest, read_request
 from phi_finetune.emulator.runners.runner import Failure, JobInputs, Reply, Run, Step
 from phi_finetune.emulator.runners.simulated_files import find_model, mlflow_folder, pytorch_folder
+from phi_finetune.emulator.runners.training import Curve, train
 from phi_finetune.emulator.runners.training_log import NOTICE, Timing, training_log, training_metrics
 from phi_finetune.emulator.runners.training_settings import TrainingSettings, refusal
 

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
-from phi_finetune.emulator.runners.ngram import EVAL_ROWS, Curve
 from phi_finetune.emulator.runners.runner import Metric
+from phi_finetune.emulator.runners.training import EVAL_ROWS, Curve
 from phi_finetune.emulator.runners.training_settings import TrainingSettings
 
 __all__ = ["NOTICE", "Timing", "training_log", "training_metrics"]

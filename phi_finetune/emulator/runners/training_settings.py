@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from phi_finetune.emulator.runners.ngram import Every
+from phi_finetune.emulator.runners.training import Every
 
 __all__ = ["TrainingSettings", "refusal"]
 
