@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from pathlib import Path
 
 import pandas as pd
 
@@ -11,32 +10,17 @@ import phi_finetune as pf
 from phi_finetune.errors import InvalidData
 from phi_finetune.testing import FakeAzure
 
-RIVERS = [
-    "Danube",
-    "Rhine",
-    "Volga",
-    "Elbe",
-    "Loire",
-    "Tagus",
-    "Ebro",
-    "Oder",
-    "Seine",
-    "Po",
-    "Rhone",
-    "Tiber",
-]
 
-
-def row(river: str) -> dict[str, list[dict[str, str]]]:
+def row(number: int) -> dict[str, list[dict[str, str]]]:
     """One conversation."""
-    question = {"role": "user", "content": f"What is the {river}?"}
-    return {"messages": [question, {"role": "assistant", "content": f"The {river} is a river."}]}
+    question = {"role": "user", "content": f"What is {number} times {number}?"}
+    return {"messages": [question, {"role": "assistant", "content": f"It is {number * number}."}]}
 
 
 def main(azure: FakeAzure) -> None:
     """Take the same rows from three places, and one that is broken."""
-    rows = [row(river) for river in RIVERS]
-    data = pf.ChatDataset.from_records(rows, name="rivers").split(validation=0.3, seed=1)
+    rows = [row(number) for number in range(12)]
+    data = pf.ChatDataset.from_records(rows, name="squares").split(validation=0.3, seed=6)
     print("rows:", {name: data.describe(name).rows for name in data.splits})
     print(data.preview(2)[["prompt", "answer", "turns"]].to_string(index=False))
     with tempfile.TemporaryDirectory() as folder:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Mapping
 from datetime import timedelta
@@ -37,6 +38,8 @@ LONGEST_REQUEST: Final = timedelta(seconds=180)
 MOST_INSTANCES: Final = 50
 SERVES: Final = "phi-finetune.serves"
 """The tag that says which model an endpoint was made for."""
+_SPEAKS_OF_NAME = re.compile(r"already exists|already an endpoint|unique within a region", re.IGNORECASE)
+"""How the service words that a name is taken, in a 400 (azureml-examples issue 1931)."""
 _LONGEST_NAME = 32
 _DIGEST = 8
 _GENERATIONS = 20
@@ -229,7 +232,7 @@ def _adopt(client: Client, found: dict[str, Any], serves: str, model: Registered
 
 def _refuse_endpoint(answer: Answer, name: str, model: RegisteredModel) -> NoReturn:
     _, message = error_parts(answer.body)
-    if "already exists" in message.lower() or answer.status == 409:
+    if answer.status == 409 or _SPEAKS_OF_NAME.search(message):
         raise _taken(name, model, message)
     refuse(answer, doing="create the endpoint", resource=f"endpoint {name}")
 

@@ -225,11 +225,12 @@ class Client:
         from phi_finetune._token_cache import CachedCredential
         from phi_finetune.events import CredentialChosen
 
-        started = self.clock.monotonic()
         chosen = self._credentials.credential(transport=self.transport)
-        took_s = self.clock.monotonic() - started
-        self.notify(CredentialChosen(resource=f"credential {type(chosen).__name__}", took_s=took_s))
-        return chosen if isinstance(chosen, CachedCredential) else CachedCredential(chosen)
+        credential = chosen if isinstance(chosen, CachedCredential) else CachedCredential(chosen)
+        if credential.attempts:
+            won = credential.attempts[-1]
+            self.notify(CredentialChosen(resource=f"credential {won.name}", took_s=won.took_s))
+        return credential
 
     def _build_rest(self) -> Rest:
         from phi_finetune import __version__

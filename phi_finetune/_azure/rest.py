@@ -11,7 +11,7 @@ from uuid import uuid4
 import attrs
 
 from phi_finetune._azure.hosts import scope_for
-from phi_finetune.errors import ServiceUnreachable, UnexpectedAnswer
+from phi_finetune.errors import AuthenticationFailed, ServiceUnreachable, UnexpectedAnswer
 
 if TYPE_CHECKING:
     from phi_finetune._azure.transport import Transport
@@ -102,7 +102,7 @@ class Rest:
             "Accept": "application/json",
         }
         if signed:
-            own["Authorization"] = f"Bearer {self._credential.get_token(scope_for(url)).token}"
+            own["Authorization"] = f"Bearer {self._token(scope_for(url))}"
         request = HttpRequest(method, url, headers={**own, **(headers or {})}, json=body, content=content)
         asked = f"{method} {url.partition('?')[0]}"
         try:
@@ -125,6 +125,25 @@ class Rest:
         while answer.status == 200 and (link := answer.json().get("nextLink")):
             answer = self.send("GET", str(link))
             yield answer
+
+    def _token(self, scope: str) -> str:
+        from azure.core.exceptions import AzureError
+
+        try:
+            return self._credential.get_token(scope).token
+        except AzureError as error:
+            # Not chained: the error of azure-identity may hold the sign-in's request.
+            raise sign_in_lapsed(error) from None
+
+
+def sign_in_lapsed(error: Exception) -> AuthenticationFailed:
+    """The error for a credential that gave a token before, and gives none now."""
+    return AuthenticationFailed(
+        "The credential gives no token any more",
+        resource="the sign-in to Azure",
+        why=str(error).partition("\n")[0][:500],
+        next_call="sign in again (az login), and call again",
+    )
 
 
 def _content(response: Any) -> bytes:

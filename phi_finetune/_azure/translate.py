@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
-from phi_finetune._azure.rest import Answer
+from phi_finetune._azure.rest import Answer, sign_in_lapsed
 from phi_finetune.credentials import expected_tenant
 from phi_finetune.errors import (
     AuthenticationFailed,
@@ -95,11 +95,15 @@ def azure_ai_ml_errors(*, doing: str, resource: str) -> Iterator[None]:
     notices about its own experimental classes, which nobody can act on, are not shown.
     """
     from azure.ai.ml.exceptions import MlException
-    from azure.core.exceptions import AzureError, HttpResponseError
+    from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError
 
     try:
         with without_notices():
             yield
+    except ClientAuthenticationError as error:
+        if error.response is None:
+            raise sign_in_lapsed(error) from None
+        raise _from_response(error, doing, resource) from None
     except HttpResponseError as error:
         raise _from_response(error, doing, resource) from None
     except AzureError as error:
@@ -132,10 +136,12 @@ class _Notices(logging.Filter):
 
 def _from_response(error: Any, doing: str, resource: str) -> PhiFinetuneError:
     code = getattr(error.error, "code", None)
-    message = getattr(error.error, "message", None) or error.reason or ""
+    details = [getattr(item, "message", None) for item in getattr(error.error, "details", None) or ()]
+    parts = [getattr(error.error, "message", None) or error.reason, *details]
+    message = " ".join(str(part) for part in parts if part)
     headers = getattr(error.response, "headers", {}) or {}
     return _error(
-        error.status_code or 0, code, str(message), doing, resource, None, headers.get("x-ms-request-id")
+        error.status_code or 0, code, message, doing, resource, None, headers.get("x-ms-request-id")
     )
 
 

@@ -12,12 +12,13 @@ from urllib.parse import urlsplit
 from azure.core.exceptions import IncompleteReadError, ServiceRequestError, ServiceResponseError
 from azure.core.pipeline.transport import HttpTransport, RequestsTransport
 
-from phi_finetune._azure.hosts import ML_SCOPE, check_host, scope_for
+from phi_finetune._azure.hosts import ML_SCOPE, check_host, is_identity_endpoint, scope_for
 from phi_finetune.events import RequestRetried
 from phi_finetune.protocols import Clock, Listener, RetryPolicy, Try, VerbClass
 from phi_finetune.retries import checked_wait, retry_after_s
 
 if TYPE_CHECKING:
+    from azure.core.configuration import ConnectionConfiguration
     from azure.core.pipeline.transport import HttpRequest as LegacyRequest
     from azure.core.pipeline.transport import HttpResponse as LegacyResponse
     from azure.core.rest import HttpRequest, HttpResponse
@@ -72,7 +73,9 @@ class Transport(HttpTransport["Request", "Response"]):
 
     def send(self, request: Request, **kwargs: Any) -> Response:
         """Send a request until it succeeds or the policy gives up; then its last answer or error is the result."""
-        check_host(request.url)
+        # A request for a managed identity's token carries no secret, and goes to the machine itself.
+        if "Authorization" in request.headers or not is_identity_endpoint(request.url):
+            check_host(request.url)
         self._restamp_if_revoked(request)
         started = self._clock.monotonic()
         attempt, signed_in_anew = 1, False
@@ -94,6 +97,12 @@ class Transport(HttpTransport["Request", "Response"]):
                 return answer
             self._clock.sleep(wait_s)
             attempt += 1
+
+    @property
+    def connection_config(self) -> ConnectionConfiguration:
+        """The time limits; azure-identity sets shorter ones while it asks a machine for its identity."""
+        config: ConnectionConfiguration = self._inner.connection_config
+        return config
 
     def sleep(self, duration: float) -> None:
         """Wait, on the workspace's own clock; azure-core's pollers call this."""

@@ -120,7 +120,8 @@ class Deployment:
         now = self.cloud.clock.now()
         written = self.rollout.log(container, now)
         if container == "InferenceServer":
-            written += self.requests
+            # A change brings the container up anew, after requests that the old one answered.
+            written = sorted([*written, *self.requests], key=lambda line: line.when)
         stages = "\n".join(f"{name}: {state}" for name, state in self.rollout.stages(now))
         tail = "\n".join(str(line) for line in written[-lines:])
         return f"Instance status:\n{stages}\n\nContainer logs:\n{tail}\n"

@@ -12,7 +12,6 @@ from phi_finetune.emulator.computes.durations import parse_duration
 from phi_finetune.emulator.online_endpoints.refusals import bad_request
 
 __all__ = [
-    "AUTH_MODES",
     "DEPLOYMENTS_PER_ENDPOINT",
     "ENDPOINTS_PER_REGION",
     "check_count",
@@ -23,7 +22,6 @@ __all__ = [
     "cores_needed",
 ]
 
-AUTH_MODES = ("Key", "AMLToken", "AADToken")
 ENDPOINTS_PER_REGION = 100
 DEPLOYMENTS_PER_ENDPOINT = 20
 INSTANCES_PER_DEPLOYMENT = 50
