@@ -21,7 +21,6 @@ from phi_finetune.errors import (
     NameTaken,
     PhiFinetuneError,
     QuotaExceeded,
-    ServiceError,
 )
 from phi_finetune.events import AdoptedExisting, Created, Deleted, TrafficMoved, Warned
 from phi_finetune.models import look_up
@@ -92,13 +91,14 @@ def deploy(
     endpoint: str | None,
     auth: AuthMode,
     description: str | None,
+    tags: Mapping[str, str],
     timeout: timedelta,
 ) -> Endpoint:
     """Put a model behind an endpoint of its own."""
     if endpoint is not None:
         check_name("endpoint", endpoint)
     check_size(client, model, spec.instance_type)
-    made, created = _endpoint(client, model, endpoint, auth, description, timeout)
+    made, created = _endpoint(client, model, endpoint, auth, description, tags, timeout)
     if not created and spec.name in made.traffic and made.traffic[spec.name] == 100:
         return made
     try:
@@ -175,6 +175,7 @@ def _endpoint(
     name: str | None,
     auth: AuthMode,
     description: str | None,
+    tags: Mapping[str, str],
     timeout: timedelta,
 ) -> tuple[Endpoint, bool]:
     """The endpoint to deploy to, and whether this call created it."""
@@ -191,7 +192,7 @@ def _endpoint(
             name=wanted,
             auth=auth,
             description=description or f"Answers with model {serves}",
-            tags={**MADE_BY, SERVES: serves},
+            tags={**tags, **MADE_BY, SERVES: serves},
         )
         if answer.status in (200, 201, 202):
             return _created(client, wanted, answer, timeout), True
@@ -291,7 +292,7 @@ def _failed(
         )
     try:
         tail = logs(client, endpoint, spec.name, lines=50)
-    except ServiceError as error:
+    except PhiFinetuneError as error:
         tail = f"(the log could not be read: {error.what})"
     return DeploymentFailed(
         "The deployment did not become healthy",

@@ -227,6 +227,12 @@ class Endpoint(WithoutHandle):
         value = body if isinstance(body, Mapping) else _read_request(Path(body))
         return read_json(send(self._handle(), self, value, deployment), self.resource)
 
+    def write_request(
+        self, row: Turns, path: str | os.PathLike[str], sampling: Sampling | None = None
+    ) -> Path:
+        """Write a request file that :meth:`score` sends; see :func:`write_request`."""
+        return write_request(row, path, sampling)
+
     def refresh(self) -> Endpoint:
         """The endpoint as it is now.
 

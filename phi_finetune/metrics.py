@@ -145,13 +145,13 @@ class TrainingMetrics(WithoutHandle):
             ) from None
         figure = Figure(figsize=(7, 4), layout="constrained")
         axes = figure.subplots()
-        for key in keys:
-            if key in self.keys:
-                points = self.history(key)
-                marker = "o" if len(points) < 30 else None
-                axes.plot([p.step for p in points], [p.value for p in points], marker=marker, label=key)
+        logged = [key for key in keys if key in self.keys]
+        for key in logged:
+            points = self.history(key)
+            marker = "o" if len(points) < 30 else None
+            axes.plot([p.step for p in points], [p.value for p in points], marker=marker, label=key)
         axes.set_xlabel("step")
-        axes.set_ylabel("loss (nats a token)" if all("loss" in key for key in keys) else "value")
+        axes.set_ylabel("loss (nats a token)" if all("loss" in key for key in logged) else "value")
         axes.set_title(self.job)
         if axes.lines:
             axes.legend()

@@ -144,6 +144,7 @@ def resolve(finetune: Finetune, client: Client) -> FinetunePlan:
 
     computes = finetune.required_computes()
     sku = _check_computes(finetune, client)
+    job_name = finetune.job_name()
     finetune = attrs.evolve(finetune, data=_with_validation(finetune))
     finetune.data.check()
     component = find_component(client, COMPONENT_REGISTRY, COMPONENT, None)
@@ -166,7 +167,7 @@ def resolve(finetune: Finetune, client: Client) -> FinetunePlan:
     )
     _check_fits(computes.finetune, sku, gpus, nodes)
     return FinetunePlan(
-        job_name=finetune.job_name(),
+        job_name=job_name,
         display_name=finetune.settings.display_name or _display_name(finetune, parameters, gpus, nodes),
         experiment=finetune.settings.experiment or f"chat_completion_{finetune.model.name}",
         model_id=finetune.model.id,
@@ -184,6 +185,7 @@ def resolve(finetune: Finetune, client: Client) -> FinetunePlan:
 
 def _with_validation(finetune: Finetune) -> ChatDataset:
     data = finetune.data
+    data.check()
     if "validation" in data.splits or finetune.parameters.get("evaluation_strategy") == "disable":
         return data
     return data.hold_out(max(1, data.describe("train").rows // _HELD_OUT))

@@ -107,7 +107,7 @@ class RegisteredModel(WithoutHandle):
             deployment: The deployment's name.
             auth: How callers sign in: with a key, or with an Entra token.
             description: A text for people.
-            tags: Further tags.
+            tags: Further tags, for endpoint and deployment.
             request_timeout: How long an answer may take; Azure allows up to 180 s (Azure's page on managing
                 quotas, 2026-01).
             max_concurrent_requests: Requests that each machine works on at a time. Twice that many in all may be in
@@ -137,7 +137,14 @@ class RegisteredModel(WithoutHandle):
             tags={**(tags or {}), **self._lineage()},
         )
         return deploy(
-            self._handle(), self, spec, endpoint=name, auth=auth, description=description, timeout=timeout
+            self._handle(),
+            self,
+            spec,
+            endpoint=name,
+            auth=auth,
+            description=description,
+            tags=tags or {},
+            timeout=timeout,
         )
 
     def download(self, folder: str | os.PathLike[str]) -> Path:

@@ -57,11 +57,13 @@ class Workspace(WithoutHandle):
         subscription_id: Its subscription.
         resource_group: Its resource group.
         name: Its name.
+        registry: The registry that models are looked up in where no other is named.
     """
 
     subscription_id: str
     resource_group: str
     name: str
+    registry: str = "azureml"
     _client: Client | None = attrs.field(default=None, eq=False, repr=False, kw_only=True, alias="client")
 
     @classmethod
@@ -119,6 +121,7 @@ class Workspace(WithoutHandle):
     def from_clients(
         cls,
         workspace_client: MLClient,
+        registry_client: MLClient | None = None,
         *,
         retries: RetryPolicy | None = None,
         on_event: Listener | None = None,
@@ -126,22 +129,23 @@ class Workspace(WithoutHandle):
     ) -> Workspace:
         """Connect to the workspace of an azure-ai-ml client, with its credential.
 
-        The client's names and credential are taken; requests go through this library's own transport.
+        Names and credential are taken from the clients; requests go through this library's own transport.
 
         Args:
-            workspace_client: The client.
+            workspace_client: The client of a workspace.
+            registry_client: The client of the registry that models are looked up in; None is ``azureml``.
             retries: When to send a request again; None is
                 :class:`~phi_finetune.retries.StandardRetries`.
             on_event: Hears everything that happens.
             clock: Where waits take their time from; None is the machine's.
 
         Raises:
-            ConfigurationError: It is no client of azure-ai-ml, but a mock, or it belongs to a registry.
+            ConfigurationError: One is no client of azure-ai-ml, but a mock, or belongs to the other kind.
         """
-        from phi_finetune._azure.given_clients import workspace_of
+        from phi_finetune._azure.given_clients import registry_of, workspace_of
 
         subscription_id, resource_group, name, credential = workspace_of(workspace_client)
-        return _connected(
+        workspace = _connected(
             subscription_id,
             resource_group,
             name,
@@ -150,6 +154,9 @@ class Workspace(WithoutHandle):
             on_event=on_event,
             clock=clock,
         )
+        if registry_client is None:
+            return workspace
+        return attrs.evolve(workspace, registry=registry_of(registry_client))
 
     @property
     def id(self) -> str:
@@ -157,33 +164,33 @@ class Workspace(WithoutHandle):
         return self._handle().path
 
     def foundation_model(
-        self, name: str, *, version: str | None = None, registry: str = "azureml"
+        self, name: str, *, version: str | None = None, registry: str | None = None
     ) -> FoundationModel:
         """Look a model up in a registry.
 
         Args:
             name: Its name, or its whole asset id (``azureml://registries/azureml/models/Phi-4/versions/8``).
             version: Its version; None is the latest that is not archived.
-            registry: The registry.
+            registry: The registry; None is the workspace object's own.
 
         Raises:
             NotFound: There is no such model or version; the error says what comes near.
             ModelRetired: All its versions are archived; the error names its successor.
         """
-        return look_up(self._handle(), name, version=version, registry=registry)
+        return look_up(self._handle(), name, version=version, registry=registry or self.registry)
 
-    def foundation_models(self, *, registry: str = "azureml") -> Iterator[FoundationModel]:
+    def foundation_models(self, *, registry: str | None = None) -> Iterator[FoundationModel]:
         """The registry's models that can be fine-tuned for chat, one request or two each.
 
         Args:
-            registry: The registry.
+            registry: The registry; None is the workspace object's own.
         """
         from phi_finetune._azure.registry import list_models
         from phi_finetune.errors import InvalidParameter, ModelRetired
 
-        client = self._handle()
-        for name in list_models(client, registry):
-            model = look_up(client, name, version=None, registry=registry)
+        client, where = self._handle(), registry or self.registry
+        for name in list_models(client, where):
+            model = look_up(client, name, version=None, registry=where)
             try:
                 model.check_finetunable()
             except (ModelRetired, InvalidParameter):

@@ -38,7 +38,7 @@ PRINTS = {
         r"left:    0 endpoints",
     ],
     "chat_data": [
-        r"rows: \{'train': \d+, 'validation': \d+\}",
+        r"rows: \{'train': 9, 'validation': 3\}",
         r"What is \d+ times \d+\? +It is \d+\. +2",
         r"the same from files: True",
         r"refused: row 13 of frame \(train\), empty-messages",

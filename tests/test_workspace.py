@@ -288,6 +288,20 @@ def test_a_client_of_azure_ai_ml_gives_names_and_credential(fake_azure: FakeAzur
     assert fake_azure.credential.requested
 
 
+def test_a_registry_client_says_where_models_are_looked_up(fake_azure: FakeAzure) -> None:
+    """Models come from the registry of the second client, where no other is named."""
+    clients = fake_azure.ml_client(), fake_azure.ml_client(registry_name="azureml-phi")
+    workspace = pf.Workspace.from_clients(*clients, clock=fake_azure.clock)
+    assert workspace.foundation_model("Phi-4").registry == "azureml-phi"
+    assert workspace.foundation_model("Phi-4", registry="azureml").registry == "azureml"
+
+
+def test_the_second_client_is_a_registrys(fake_azure: FakeAzure) -> None:
+    """A workspace's client in its place is refused."""
+    with pytest.raises(ConfigurationError, match="belongs to a workspace"):
+        pf.Workspace.from_clients(fake_azure.ml_client(), fake_azure.ml_client())
+
+
 class Pretender:
     """What says of itself that it is an MLClient, as a mock with a spec does."""
 
@@ -378,7 +392,7 @@ def test_a_workspace_shows_its_names_alone(fake_azure: FakeAzure) -> None:
     one, other = fake_azure.workspace(), fake_azure.workspace()
     assert one == other
     assert hash(one) == hash(other)
-    assert repr(one).count("=") == len(NAMES)
+    assert repr(one).count("=") == len([*NAMES, "registry"])
 
 
 def test_the_environment_of_tests_is_clean() -> None:

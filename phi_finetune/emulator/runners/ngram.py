@@ -155,7 +155,7 @@ class NgramModel:
         Over all of :meth:`vocabulary` and all free places it sums to 1.
         """
         first, second = [*_START, *tokenize(after)][-2:]
-        return next(self._counts.probabilities([first, second, token]))
+        return self._counts.following(first, second, [token])[token]
 
     def reply(
         self,
@@ -303,6 +303,19 @@ class _Counts:
             p = (two + _TWO_PRIOR * p) / (context_one + _TWO_PRIOR)
             yield (three + _THREE_PRIOR * p) / (context_two + _THREE_PRIOR)
 
+    def following(self, first: str, second: str, tokens: Iterable[str]) -> dict[str, float]:
+        """The probability of each of some tokens after two others; :meth:`probabilities` has the same sums."""
+        new = max(self.words(), 1)
+        place, total = new / self.places(), self.total + new
+        context_one, context_two = self.one.get(second, 0), self.two.get((first, second), 0)
+        found: dict[str, float] = {}
+        for token in tokens:
+            p = (self.one.get(token, 0) + place) / total
+            p = (self.two.get((second, token), 0) + _TWO_PRIOR * p) / (context_one + _TWO_PRIOR)
+            three = self.three.get((first, second, token), 0)
+            found[token] = (three + _THREE_PRIOR * p) / (context_two + _THREE_PRIOR)
+        return found
+
 
 def _triples(turn: list[str]) -> Iterator[tuple[str, str, str]]:
     return zip(turn, turn[1:], turn[2:], strict=False)
@@ -343,10 +356,8 @@ class _Generator:
         known = {token for token in followers if (first, second, token) in self._counts.three}
         candidates = known.union(followers[:_COMMON_FOLLOWERS], () if guided is None else (guided,))
         own = 1.0 if guided is None else 1 - pull
-        return {
-            token: own * next(self._counts.probabilities([first, second, token])) + pull * (token == guided)
-            for token in candidates
-        }
+        following = self._counts.following(first, second, candidates)
+        return {token: own * p + pull * (token == guided) for token, p in following.items()}
 
 
 class _Guide:

@@ -20,4 +20,6 @@ def get(cloud: Cloud, request: Request) -> Response:
 def discover(cloud: Cloud, request: Request) -> Response:
     """The discovery document, of which the client reads ``api`` (wire.md 5, streaming)."""
     api = cloud.workspace.api
-    return json_answer(200, {"api": api, "history": api, "catalog": f"https://catalog.{cloud.settings.region}.azureml.ms"})
+    return json_answer(
+        200, {"api": api, "history": api, "catalog": f"https://catalog.{cloud.settings.region}.azureml.ms"}
+    )
