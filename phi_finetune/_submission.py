@@ -9,7 +9,7 @@ import attrs
 
 from phi_finetune._names import digest
 from phi_finetune.compute import MADE_BY
-from phi_finetune.errors import NameTaken, ServiceError
+from phi_finetune.errors import NameTaken, PhiFinetuneError, ServiceError
 from phi_finetune.events import AdoptedExisting, Created, Warned
 from phi_finetune.jobs import SPENT, FinetuneJob, from_arm
 from phi_finetune.plans import COMPONENT, COMPONENT_REGISTRY, FinetunePlan, resolve
@@ -113,13 +113,7 @@ def _adopt(finetune: Finetune, client: Client, found: dict[str, Any]) -> Finetun
     told = job.tags.get(RESOLVED)
     if told is None:
         return job
-    before: dict[str, str] = json.loads(told)
-    now = resolve(finetune, client).resolved
-    changed = [
-        f"{key} was {before.get(key)}, would now be {value}"
-        for key, value in now.items()
-        if before.get(key) != value
-    ]
+    changed = _changes(finetune, client, json.loads(told))
     if changed:
         message = (
             f"it was submitted when other things were current: {'; '.join(changed)}. "
@@ -127,6 +121,19 @@ def _adopt(finetune: Finetune, client: Client, found: dict[str, Any]) -> Finetun
         )
         client.notify(Warned(resource=job.resource, message=message))
     return job
+
+
+def _changes(finetune: Finetune, client: Client, before: dict[str, str]) -> list[str]:
+    """What would be resolved otherwise now. Nothing is created to find out: the cluster may be gone by now."""
+    try:
+        now = resolve(finetune, client).resolved
+    except PhiFinetuneError as error:
+        return [f"it could not be submitted now: {error.what}"]
+    return [
+        f"{key} was {before.get(key)}, would now be {value}"
+        for key, value in now.items()
+        if before.get(key) != value
+    ]
 
 
 def _check_same(found: dict[str, Any], intent: dict[str, Any], name: str) -> None:

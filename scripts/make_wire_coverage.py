@@ -1,0 +1,88 @@
+"""Write the page about what the emulator answers, from its own tables of routes.
+
+Run it after a route was added or its handler's docstring changed::
+
+    python scripts/make_wire_coverage.py
+
+A test compares the page with the tables.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from functools import partial
+from itertools import groupby
+from pathlib import Path
+
+from phi_finetune.emulator.cloud import ROUTER
+from phi_finetune.emulator.core.hosts import HISTORY, LOCATION, MLFLOW, REGISTRY, WORKSPACE
+from phi_finetune.emulator.core.router import Route
+
+PAGE = Path(__file__).parent.parent / "docs" / "wire-coverage.md"
+
+HEAD = """\
+<!-- Made by scripts/make_wire_coverage.py from the tables of routes; edit those. -->
+
+# What the emulator answers
+
+`FakeAzure` knows the requests below, and answers any other to Azure's hosts with HTTP 501. They are those that the real
+clients send for the life of a fine-tune; there are {count} of them. A name in braces stands for anything.
+
+These stand for longer paths:
+
+| here | in full |
+|---|---|
+{prefixes}
+"""
+
+PREFIXES = {
+    "HISTORY": HISTORY,
+    "MLFLOW": MLFLOW,
+    "REGISTRY": REGISTRY,
+    "LOCATION": LOCATION,
+    "WORKSPACE": WORKSPACE,
+}
+"""The short name of each path that others begin with. The longer ones first: some hold another one."""
+
+_SOURCE = re.compile(r"\s*\((?:[^()]|\([^()]*\))*\)(?=[.:;]|$)")
+
+
+def render() -> str:
+    """The page."""
+    prefixes = "\n".join(f"| {name} | `{path}` |" for name, path in PREFIXES.items())
+    head = HEAD.format(count=len(ROUTER.routes), prefixes=prefixes)
+    families = sorted(ROUTER.routes, key=_family)
+    return head + "".join(_section(name, list(routes)) for name, routes in groupby(families, key=_family))
+
+
+def _section(family: str, routes: list[Route]) -> str:
+    rows = "\n".join(f"| {route.method} | {route.host} | `{_short(route.path)}` | {_does(route)} |" for route in routes)
+    title = family.replace("_", " ").capitalize()
+    return f"\n## {title}\n\n| method | host | path | what it answers |\n|---|---|---|---|\n{rows}\n"
+
+
+def _family(route: Route) -> str:
+    """The folder of the emulator that the route's handler is in."""
+    return _handler(route).__module__.split(".")[2]
+
+
+def _handler(route: Route) -> object:
+    return route.handler.func if isinstance(route.handler, partial) else route.handler
+
+
+def _short(path: str) -> str:
+    for name, prefix in PREFIXES.items():
+        if path.startswith(prefix):
+            return name + path.removeprefix(prefix)
+    return path
+
+
+def _does(route: Route) -> str:
+    """The first sentence of the handler's docstring, without the source that it names."""
+    sentence = (inspect.getdoc(_handler(route)) or "").split("\n\n")[0].replace("\n", " ")
+    return _SOURCE.sub("", sentence).replace("``", "`").replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    PAGE.write_text(render(), encoding="utf-8")
