@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from phi_finetune._azure.client import Client
     from phi_finetune.registered_models import RegisteredModel
 
-__all__ = ["AuthMode", "Deployment", "Endpoint", "EndpointKeys", "Probe"]
+__all__ = ["AuthMode", "Deployment", "Endpoint", "EndpointKeys", "Probe", "write_request"]
 
 AuthMode: TypeAlias = Literal["key", "aad_token"]
 """How callers sign in: with one of the endpoint's two keys, or with an Entra token."""

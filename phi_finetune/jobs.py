@@ -17,6 +17,7 @@ from phi_finetune.errors import (
     JobCanceled,
     JobFailed,
     NotFound,
+    PhiFinetuneError,
     UnexpectedAnswer,
 )
 from phi_finetune.events import Event, JobMoved, LogLine
@@ -428,6 +429,14 @@ def _log(client: Client, run: str, details: Mapping[str, Any]) -> str:
     return "".join(log_text(client, files[name], f"log {name} of run {run}") for name in sorted(files))
 
 
+def _log_tail(client: Client, run: str, details: Mapping[str, Any]) -> str:
+    try:
+        log = _log(client, run, details)
+    except PhiFinetuneError as error:
+        return f"(the log could not be read: {error.what})"
+    return "\n".join(log.splitlines()[-LOG_TAIL_LINES:])
+
+
 def _diagnose(job: FinetuneJob) -> Diagnosis:
     from phi_finetune._azure.run_history import run_details
 
@@ -439,8 +448,7 @@ def _diagnose(job: FinetuneJob) -> Diagnosis:
     first = min(failed, key=lambda step: step.ended_at or late, default=None)
     source = run_details(client, first.run) if first else details
     error = ((source.get("error") or {}).get("error")) or {}
-    log = _log(client, first.run, source) if first else ""
-    tail = "\n".join(log.splitlines()[-LOG_TAIL_LINES:])
+    tail = _log_tail(client, first.run, source) if first else ""
     message = str(error.get("message") or "")
     return Diagnosis(
         job=job.name,

@@ -6,7 +6,7 @@ Each is a :class:`typing.Protocol`: any object with these methods will do, and n
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, ForwardRef, Literal, Protocol, TypeAlias
 
 import attrs
 
@@ -66,7 +66,11 @@ class RetryPolicy(Protocol):
         ...
 
 
-TokenTransport: TypeAlias = "HttpTransport[HttpRequest | LegacyRequest, HttpResponse | LegacyResponse]"
+if TYPE_CHECKING:
+    TokenTransport: TypeAlias = HttpTransport[HttpRequest | LegacyRequest, HttpResponse | LegacyResponse]
+else:
+    # A plain text would stop a user's "TokenTransport | None" when it is evaluated.
+    TokenTransport = ForwardRef("HttpTransport")
 """What sends a credential's requests for tokens: azure-core's interface of a transport."""
 
 
@@ -98,6 +102,6 @@ class Clock(Protocol):
         ...
 
 
-Listener: TypeAlias = "Callable[[Event], None]"
+Listener: TypeAlias = Callable[["Event"], None]
 """Hears what happens, as it happens. It is called on the thread that works, so it should be quick; an error in
 it ends the work."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import attrs
 
+from phi_finetune.chat_dataset import Conversation
 from phi_finetune.errors import (
     InvalidParameter,
     ScoringFailed,
@@ -22,12 +23,11 @@ from phi_finetune.errors import (
 if TYPE_CHECKING:
     from phi_finetune._azure.client import Client
     from phi_finetune._azure.rest import Answer
-    from phi_finetune.chat_dataset import Conversation
     from phi_finetune.endpoints import Endpoint
 
 __all__ = ["ChatReply", "Sampling", "Turns"]
 
-Turns: TypeAlias = "str | Sequence[Mapping[str, str]] | Mapping[str, Any] | Conversation"
+Turns: TypeAlias = str | Sequence[Mapping[str, str]] | Mapping[str, Any] | Conversation
 """What can be asked: a text, a list of messages with ``role`` and ``content``, or a row of a data set."""
 
 
@@ -97,8 +97,6 @@ def messages_of(turns: Turns) -> list[dict[str, str]]:
     Raises:
         InvalidParameter: There is nothing to send, or it is not a conversation.
     """
-    from phi_finetune.chat_dataset import Conversation
-
     if isinstance(turns, str):
         messages = [{"role": "user", "content": turns}]
     elif isinstance(turns, Conversation):

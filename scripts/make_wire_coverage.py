@@ -16,7 +16,7 @@ from itertools import groupby
 from pathlib import Path
 
 from phi_finetune.emulator.cloud import ROUTER
-from phi_finetune.emulator.core.hosts import HISTORY, LOCATION, MLFLOW, REGISTRY, WORKSPACE
+from phi_finetune.emulator.core.hosts import LOCATION, REGISTRY, WORKSPACE
 from phi_finetune.emulator.core.router import Route
 
 PAGE = Path(__file__).parent.parent / "docs" / "wire-coverage.md"
@@ -29,36 +29,35 @@ HEAD = """\
 `FakeAzure` knows the requests below, and answers any other to Azure's hosts with HTTP 501. They are those that the real
 clients send for the life of a fine-tune; there are {count} of them. A name in braces stands for anything.
 
-These stand for longer paths:
+These stand for a longer part of a path:
 
 | here | in full |
 |---|---|
-{prefixes}
+{parts}
 """
 
-PREFIXES = {
-    "HISTORY": HISTORY,
-    "MLFLOW": MLFLOW,
-    "REGISTRY": REGISTRY,
-    "LOCATION": LOCATION,
-    "WORKSPACE": WORKSPACE,
-}
-"""The short name of each path that others begin with. The longer ones first: some hold another one."""
+PARTS = {"/WORKSPACE": WORKSPACE, "/LOCATION": LOCATION, "/REGISTRY": REGISTRY}
+"""What stands for a long part of a path."""
+
+TITLES = {"core": "Long-running operations", "mlflow": "MLflow"}
+"""Titles of families that are not the family's name."""
 
 _SOURCE = re.compile(r"\s*\((?:[^()]|\([^()]*\))*\)(?=[.:;]|$)")
 
 
 def render() -> str:
     """The page."""
-    prefixes = "\n".join(f"| {name} | `{path}` |" for name, path in PREFIXES.items())
-    head = HEAD.format(count=len(ROUTER.routes), prefixes=prefixes)
+    parts = "\n".join(f"| {name} | `{path}` |" for name, path in PARTS.items())
+    head = HEAD.format(count=len(ROUTER.routes), parts=parts)
     families = sorted(ROUTER.routes, key=_family)
     return head + "".join(_section(name, list(routes)) for name, routes in groupby(families, key=_family))
 
 
 def _section(family: str, routes: list[Route]) -> str:
-    rows = "\n".join(f"| {route.method} | {route.host} | `{_short(route.path)}` | {_does(route)} |" for route in routes)
-    title = family.replace("_", " ").capitalize()
+    rows = "\n".join(
+        f"| {route.method} | {route.host} | `{_short(route.path)}` | {_does(route)} |" for route in routes
+    )
+    title = TITLES.get(family, family.replace("_", " ").capitalize())
     return f"\n## {title}\n\n| method | host | path | what it answers |\n|---|---|---|---|\n{rows}\n"
 
 
@@ -72,9 +71,8 @@ def _handler(route: Route) -> object:
 
 
 def _short(path: str) -> str:
-    for name, prefix in PREFIXES.items():
-        if path.startswith(prefix):
-            return name + path.removeprefix(prefix)
+    for name, part in PARTS.items():
+        path = path.replace(part, name)
     return path
 
 

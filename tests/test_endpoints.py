@@ -201,9 +201,7 @@ def test_a_probe_out_of_range_is_refused(settings: Any) -> None:
     assert {caught.value.name: caught.value.value} == settings
 
 
-def test_somebody_elses_name_comes_with_a_free_one(
-    fake_azure: FakeAzure, model: pf.RegisteredModel
-) -> None:
+def test_somebody_elses_name_comes_with_a_free_one(fake_azure: FakeAzure, model: pf.RegisteredModel) -> None:
     """Names are unique in a region; the error suggests one, and that one works."""
     fake_azure.reserve_endpoint_name("answers")
     with pytest.raises(NameTaken) as caught:
@@ -256,9 +254,7 @@ def test_a_failed_deployment_leaves_nothing_behind(fake_azure: FakeAzure) -> Non
     assert [event.resource for event in heard.of(Deleted)] == ["endpoint answers"]
 
 
-def test_machines_that_are_not_had_are_a_quota(
-    fake_azure: FakeAzure, model: pf.RegisteredModel
-) -> None:
+def test_machines_that_are_not_had_are_a_quota(fake_azure: FakeAzure, model: pf.RegisteredModel) -> None:
     """Quota may show only while the deployment is being made."""
     fake_azure.faults.next(DeploymentFails("OutOfQuota", "Not enough quota for the machines."))
     with pytest.raises(QuotaExceeded, match="Not enough quota") as caught:
@@ -293,9 +289,7 @@ def test_what_could_not_be_deleted_again_is_told(fake_azure: FakeAzure) -> None:
     assert list(fake_azure.endpoints) == ["answers"]
 
 
-def test_a_refused_deployment_leaves_nothing_behind(
-    fake_azure: FakeAzure, model: pf.RegisteredModel
-) -> None:
+def test_a_refused_deployment_leaves_nothing_behind(fake_azure: FakeAzure, model: pf.RegisteredModel) -> None:
     """A request that the service refuses outright is a failed deployment as well."""
     fake_azure.faults.next(Answer("PUT */deployments/*", 400, "BadRequest", "No such environment."))
     with pytest.raises(DeploymentFailed, match="No such environment") as caught:
@@ -418,9 +412,7 @@ def test_traffic_must_add_up(fake_azure: FakeAzure, workspace: pf.Workspace, tra
     assert len(fake_azure.journal) == 0
 
 
-def test_traffic_to_nobody_is_refused_by_the_service(
-    fake_azure: FakeAzure, workspace: pf.Workspace
-) -> None:
+def test_traffic_to_nobody_is_refused_by_the_service(fake_azure: FakeAzure, workspace: pf.Workspace) -> None:
     """A deployment that does not exist gets none, and the service's words are told."""
     with pytest.raises(ServiceError, match="green"):
         deployed(fake_azure, workspace).shift_traffic({"green": 100})
@@ -472,9 +464,7 @@ def test_keys_are_given_and_not_shown(fake_azure: FakeAzure, workspace: pf.Works
     assert keys.primary.encode() not in pickle.dumps(endpoint)
 
 
-def test_an_endpoint_with_entra_tokens_has_no_keys(
-    fake_azure: FakeAzure, model: pf.RegisteredModel
-) -> None:
+def test_an_endpoint_with_entra_tokens_has_no_keys(fake_azure: FakeAzure, model: pf.RegisteredModel) -> None:
     """Asking for them is answered here."""
     endpoint = model.deploy(instance_type=SIZE, auth="aad_token")
     with pytest.raises(ConfigurationError, match="has no keys"):
@@ -493,7 +483,9 @@ def test_a_missing_right_names_the_action(fake_azure: FakeAzure, workspace: pf.W
     assert action in (caught.value.next_call or "")
 
 
-def test_a_request_file_is_written_whole(fake_azure: FakeAzure, workspace: pf.Workspace, tmp_path: Path) -> None:
+def test_a_request_file_is_written_whole(
+    fake_azure: FakeAzure, workspace: pf.Workspace, tmp_path: Path
+) -> None:
     """It replaces one that was there, and nothing else is left beside it."""
     path = tmp_path / "request.json"
     for text in ("first", PROMPT):

@@ -84,7 +84,7 @@ PRINTS = {
         r"compute   gpu-cluster-big: up to 2 x Standard_NC24ads_A100_v4, 0 running",
         r"plan      280 conversations, about \$\d\.\d\d an hour",
         r"    job phi-4-sample-\w+: JobMoved \(status='Completed', .*\)",
-        r"job       Completed, loss( \d\.\d\d){14}",
+        r"job       Completed, loss( \d+\.\d\d)+",
         r"    endpoint phi-4-sample-\w+: TrafficMoved \(traffic=\{'default': 100\}\)",
         r"asked     What should I ask at the end of a job interview\?",
         r"answered  Questions whose answers would change your mind:",
@@ -129,7 +129,9 @@ def test_an_example_does_what_it_promises(script: Path, capsys: pytest.CaptureFi
         main(azure)
         assert bills(azure) == []
     lines = iter(capsys.readouterr().out.splitlines())
-    missing = [line for line in PRINTS[script.stem] if not any(re.fullmatch(line, printed) for printed in lines)]
+    missing = [
+        line for line in PRINTS[script.stem] if not any(re.fullmatch(line, printed) for printed in lines)
+    ]
     assert missing == []
 
 

@@ -146,14 +146,23 @@ def test_a_failed_job_tells_the_failed_steps_own_story(
     assert 'ws.job("tune").logs(' in told
 
 
-def test_the_log_of_a_failure_is_its_end(
-    fake_azure: FakeAzure, start: Callable[..., pf.FinetuneJob]
-) -> None:
+def test_the_log_of_a_failure_is_its_end(fake_azure: FakeAzure, start: Callable[..., pf.FinetuneJob]) -> None:
     """Of a long log the last twenty lines are told."""
     fake_azure.faults.next(JobFails(log="\n".join(f"line {n}" for n in range(100))))
     with pytest.raises(JobFailed) as caught:
         start().wait()
     assert caught.value.log_tail.splitlines() == [f"line {n}" for n in range(80, 100)]
+
+
+def test_a_log_that_cannot_be_read_hides_no_failure(
+    fake_azure: FakeAzure, start: Callable[..., pf.FinetuneJob]
+) -> None:
+    """Without a right to the log the step's own error is told all the same."""
+    fake_azure.faults.next(JobFails(message="No rows."))
+    fake_azure.faults.next(Answer("GET *.blob.core.windows.net/*", 403, "AuthorizationFailure"))
+    with pytest.raises(JobFailed, match=r"No rows\.") as caught:
+        start().wait()
+    assert "could not be read" in caught.value.log_tail
 
 
 @pytest.mark.parametrize(
@@ -289,9 +298,7 @@ def test_events_follow_a_job_to_its_end(start: Callable[..., pf.FinetuneJob]) ->
         last[move.resource] = move.status
 
 
-def test_events_of_a_failed_job_end_too(
-    fake_azure: FakeAzure, start: Callable[..., pf.FinetuneJob]
-) -> None:
+def test_events_of_a_failed_job_end_too(fake_azure: FakeAzure, start: Callable[..., pf.FinetuneJob]) -> None:
     """Following raises nothing; the last states say how it went."""
     fake_azure.faults.next(JobFails())
     moves = [event for event in start().events() if isinstance(event, JobMoved)]

@@ -182,9 +182,7 @@ def facts(generation: Generation, name: str, version: str) -> pf.FoundationModel
         ("Phi-3.5-vision-instruct", "2", ("tags", "both", "system")),
     ],
 )
-def test_every_generation_says_the_same(
-    name: str, version: str, generations: tuple[Generation, ...]
-) -> None:
+def test_every_generation_says_the_same(name: str, version: str, generations: tuple[Generation, ...]) -> None:
     """Sizes, tasks and dates do not depend on where the registry keeps them."""
     first, *others = (facts(generation, name, version) for generation in generations)
     assert first.inference_sizes

@@ -105,24 +105,20 @@ def test_a_job_without_our_output_says_what_it_has(fake_azure: FakeAzure, worksp
 # Downloading
 
 
-def test_a_model_is_downloaded_whole(
-    fake_azure: FakeAzure, workspace: pf.Workspace, tmp_path: Path
-) -> None:
+def test_a_model_is_downloaded_whole(fake_azure: FakeAzure, workspace: pf.Workspace, tmp_path: Path) -> None:
     """All its files are there, with their folders, and nothing else is left beside them."""
     model = trained(fake_azure, workspace)
     folder = model.download(tmp_path / "models")
     assert folder == tmp_path / "models" / f"facts-{model.version}"
     assert (folder / "MLmodel").read_text(encoding="utf-8")
     stored = fake_azure.cloud.assets.model_files(model.id)
-    assert {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()} == (
-        dict(stored)
-    )
+    assert {
+        str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()
+    } == (dict(stored))
     assert [path.name for path in (tmp_path / "models").iterdir()] == [folder.name]
 
 
-def test_a_download_replaces_nothing(
-    fake_azure: FakeAzure, workspace: pf.Workspace, tmp_path: Path
-) -> None:
+def test_a_download_replaces_nothing(fake_azure: FakeAzure, workspace: pf.Workspace, tmp_path: Path) -> None:
     """A folder that is there already is left as it is."""
     model = trained(fake_azure, workspace)
     model.download(tmp_path)

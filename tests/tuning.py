@@ -9,7 +9,15 @@ from urllib.parse import urlsplit
 
 import pipelines
 
-from phi_finetune import ChatDataset, Endpoint, Finetune, GpuCompute, ParameterValues, RegisteredModel, Workspace
+from phi_finetune import (
+    ChatDataset,
+    Endpoint,
+    Finetune,
+    GpuCompute,
+    ParameterValues,
+    RegisteredModel,
+    Workspace,
+)
 from phi_finetune.emulator.core.journal import Entry
 from phi_finetune.events import Event
 from phi_finetune.testing import FakeAzure
@@ -57,7 +65,9 @@ def finetune(
     return tune.with_parameters(**(parameters or {}))
 
 
-def trained(azure: FakeAzure, workspace: Workspace, *, job: str = "tune", name: str = "facts") -> RegisteredModel:
+def trained(
+    azure: FakeAzure, workspace: Workspace, *, job: str = "tune", name: str = "facts"
+) -> RegisteredModel:
     """A registered model, of a job that was submitted without azure-ai-ml, which saves a quarter of a second."""
     pipelines.start(azure.cloud, job)
     return workspace.job(job).wait().register(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -157,7 +158,7 @@ class Transport(HttpTransport["Request", "Response"]):
         why = f"HTTP {status}" if status is not None else type(error).__name__
         self._notify(
             RequestRetried(
-                resource=f"{request.method} {urlsplit(request.url).path}",
+                resource=f"{request.method} {_short(request.url)}",
                 attempt=attempt,
                 wait_s=wait_s,
                 why=why,
@@ -201,6 +202,13 @@ def verb_class(method: str, url: str) -> VerbClass:
     path = urlsplit(url).path.lower().rstrip("/")
     reading: Literal["read", "action"] = "read" if path.endswith(_READING_POSTS) else "action"
     return reading
+
+
+def _short(url: str) -> str:
+    """A URL's path within the workspace or the registry, for people."""
+    path = urlsplit(url).path
+    found = re.search(r"/(?:workspaces|registries)/[^/]+/(.+)", path)
+    return found[1] if found else path
 
 
 def _bearer(request: Request) -> str | None:

@@ -22,12 +22,13 @@ from phi_finetune.testing.transport import transport_on
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
+    from azure.core.credentials import TokenCredential
 
     from phi_finetune.emulator.assets.state import ModelVersion
     from phi_finetune.emulator.computes.state import Compute
     from phi_finetune.emulator.jobs.state import Job
     from phi_finetune.emulator.online_endpoints.endpoint import Endpoint
-    from phi_finetune.protocols import Listener, RetryPolicy
+    from phi_finetune.protocols import CredentialPolicy, Listener, RetryPolicy
     from phi_finetune.workspace import Workspace
 
 __all__ = ["FakeAzure", "UnknownRoute", "UnmetFault"]
@@ -193,10 +194,17 @@ class FakeAzure:
         """Let an endpoint's name belong to somebody else: names are unique in a region (pain.md O1)."""
         self.cloud.endpoints.reserve(name)
 
-    def workspace(self, *, on_event: Listener | None = None, retries: RetryPolicy | None = None) -> Workspace:
+    def workspace(
+        self,
+        *,
+        credential: CredentialPolicy | TokenCredential | None = None,
+        on_event: Listener | None = None,
+        retries: RetryPolicy | None = None,
+    ) -> Workspace:
         """A connected :class:`phi_finetune.Workspace`, whose waits take their time from :attr:`clock`.
 
         Args:
+            credential: How it signs in; None is :attr:`credential`.
             on_event: Hears of events.
             retries: Decides about sending again; None is the library's standard.
         """
@@ -207,7 +215,7 @@ class FakeAzure:
             subscription_id=self.subscription_id,
             resource_group=self.resource_group,
             workspace_name=self.workspace_name,
-            credential=self.credential,
+            credential=credential or self.credential,
             clock=self.clock,
             on_event=on_event,
             retries=retries,

@@ -95,6 +95,7 @@ class Operations:
 
 
 def _status(cloud: Cloud, request: Request) -> Response:
+    """How far a change has come."""
     operation = cloud.operations.find(request.params["operation"])
     status = operation.watch()
     if operation.error:

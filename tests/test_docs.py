@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import re
+import runpy
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+from pages import DOCS, ROOT
+
+import phi_finetune
+from phi_finetune import errors
+
+REFERENCE = (DOCS / "reference.md").read_text(encoding="utf-8")
+DOCUMENTED = re.findall(r"automodule:: (\S+)", REFERENCE)
+NOT_IN_A_MODULE = {"__version__"}
+
+
+def test_the_wire_coverage_is_that_of_the_emulator() -> None:
+    """The page lists the routes as they are; ``python scripts/make_wire_coverage.py`` writes it anew."""
+    made = runpy.run_path(str(ROOT / "scripts" / "make_wire_coverage.py"))["render"]()
+    assert (DOCS / "wire-coverage.md").read_text(encoding="utf-8") == made
+
+
+def test_every_public_module_is_in_the_reference() -> None:
+    """Whatever can be imported without an underscore is documented."""
+    folder = ROOT / "phi_finetune"
+    public = {f"phi_finetune.{path.stem}" for path in folder.glob("[!_]*.py")}
+    assert public <= set(DOCUMENTED)
+
+
+def test_every_public_name_is_in_the_reference() -> None:
+    """Each name of ``phi_finetune`` is one that a documented module offers."""
+    offered = {name for module in DOCUMENTED for name in import_module(module).__all__}
+    assert set(phi_finetune.__all__) - NOT_IN_A_MODULE <= offered
+
+
+def test_every_error_is_explained() -> None:
+    """The page about errors says of each class what it means for the reader."""
+    explained = (DOCS / "errors.md").read_text(encoding="utf-8")
+    assert [name for name in errors.__all__ if f"`{name}`" not in explained] == [
+        "PhiFinetuneError"  # the root; the page is about it, and links it
+    ]
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "CONTRIBUTING.md"], ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    """Sphinx looks after the links of docs/; those of the other pages are looked after here."""
+    links = re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8"))
+    broken = [link for link in links if "://" not in link and not (ROOT / link).exists()]
+    assert broken == []

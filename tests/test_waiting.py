@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tuning import Heard
+
+from phi_finetune._waiting import Look, Patience, wait_for, watch
+from phi_finetune.errors import (
+    DeadlineExceeded,
+    NotFound,
+    PhiFinetuneError,
+    ServiceError,
+    ServiceUnreachable,
+    UnexpectedAnswer,
+)
+from phi_finetune.events import Waiting
+
+
+@attrs.define
+class Time:
+    """A clock that passes when it is slept on.
+
+    Attributes:
+        now: Seconds.
+        slept: Each pause.
+    """
+
+    now: float = 0.0
+    slept: list[float] = attrs.field(factory=list)
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += seconds
+
+
+def patience(clock: Time, heard: Heard, *, seconds: float = 1000.0) -> Patience:
+    """Patience for a thing."""
+    return Patience("thing", timedelta(seconds=seconds), clock, heard, "look again")
+
+
+def looks(seen: Iterable[Look[str] | PhiFinetuneError]) -> Callable[[], Look[str]]:
+    """Looks that see these one after the other."""
+    waiting = iter(seen)
+
+    def look() -> Look[str]:
+        found = next(waiting)
+        if isinstance(found, PhiFinetuneError):
+            raise found
+        return found
+
+    return look
+
+
+BUSY: Look[str] = Look("Busy")
+DONE = Look("Done", "value")
+
+
+def test_a_value_ends_the_wait() -> None:
+    """The first look may be enough, and then nothing is waited for."""
+    clock, heard = Time(), Heard()
+    assert wait_for(looks([DONE]), patience(clock, heard)) == "value"
+    assert (clock.slept, heard) == ([], [])
+
+
+def test_pauses_grow_up_to_a_limit() -> None:
+    """Each is half as long again as the one before, and none is longer than the longest."""
+    clock, heard = Time(), Heard()
+    wait_for(looks([*[BUSY] * 9, DONE]), patience(clock, heard))
+    assert clock.slept[:4] == [2.0, 3.0, 4.5, 6.75]
+    assert clock.slept[-1] == 30.0
+
+
+def test_what_the_service_asks_for_holds() -> None:
+    """Where a look says how long to wait, that is waited."""
+    clock = Time()
+    wait_for(looks([Look("Busy", hint_s=17.0), Look("Busy", hint_s=0.0), DONE]), patience(clock, Heard()))
+    assert clock.slept == [17.0, 0.0]
+
+
+def test_each_look_in_vain_is_told() -> None:
+    """With the state, and the seconds since the beginning."""
+    heard = Heard()
+    wait_for(looks([BUSY, Look("Busier"), DONE]), patience(Time(), heard))
+    assert heard == [Waiting("thing", "Busy", 0.0), Waiting("thing", "Busier", 2.0)]
+
+
+def test_watching_gives_every_look() -> None:
+    """The one with the value last."""
+    seen = list(watch(looks([BUSY, BUSY, DONE]), patience(Time(), Heard())))
+    assert seen == [BUSY, BUSY, DONE]
+
+
+@given(seconds=st.floats(0.1, 10_000), hints=st.lists(st.none() | st.floats(0.5, 500), min_size=1))
+def test_no_wait_outlasts_its_limit(seconds: float, hints: list[float | None]) -> None:
+    """Whatever the service asks for, the last look is at the deadline and not later."""
+    clock = Time()
+    endless = [Look[str]("Busy", hint_s=hint) for hint in hints] * 20_000
+    with pytest.raises(DeadlineExceeded) as caught:
+        wait_for(looks(endless), patience(clock, Heard(), seconds=seconds))
+    assert clock.now == pytest.approx(seconds)
+    assert caught.value.limit_s == pytest.approx(seconds, abs=1e-5)
+    assert caught.value.last_status == "Busy"
+
+
+def test_a_deadline_says_what_goes_on() -> None:
+    """Resource, last state, costs and next call."""
+    with pytest.raises(DeadlineExceeded) as caught:
+        wait_for(looks([BUSY] * 99), patience(Time(), Heard(), seconds=60))
+    error = caught.value
+    assert (error.resource, error.costs, error.next_call) == ("thing", "thing goes on", "look again")
+    assert str(error).startswith("Waited 60 s for thing, and the limit is 60 s: its last state was Busy")
+
+
+@pytest.mark.parametrize("kind", [ServiceError, ServiceUnreachable, UnexpectedAnswer])
+def test_four_failed_looks_in_a_row_are_borne(kind: type[PhiFinetuneError]) -> None:
+    """A good look between them begins the count anew."""
+    failures = [kind("down")] * 4
+    assert wait_for(looks([*failures, BUSY, *failures, DONE]), patience(Time(), Heard())) == "value"
+
+
+def test_five_are_too_many() -> None:
+    """The last one's error is raised."""
+    failures = [ServiceError(f"down {number}") for number in range(5)]
+    with pytest.raises(ServiceError, match="down 4"):
+        wait_for(looks([*failures, DONE]), patience(Time(), Heard()))
+
+
+def test_other_errors_end_the_wait_at_once() -> None:
+    """What is absent does not come back by waiting."""
+    clock = Time()
+    with pytest.raises(NotFound):
+        wait_for(looks([BUSY, NotFound("gone")]), patience(clock, Heard()))
+    assert clock.slept == [2.0]
+
+
+def test_a_deadline_before_any_good_look_says_so() -> None:
+    """The state that nobody saw is not made up."""
+    with pytest.raises(DeadlineExceeded, match="not looked at yet"):
+        wait_for(looks([ServiceError("down")] * 4), patience(Time(), Heard(), seconds=1))
+
+
+def test_an_interrupt_says_what_goes_on() -> None:
+    """Ctrl-C during a pause passes through, with a note."""
+
+    class Interrupted(Time):
+        def sleep(self, seconds: float) -> None:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        wait_for(looks([BUSY]), patience(Interrupted(), Heard()))
+    assert caught.value.__notes__ == ["thing goes on (Busy). Next: look again"]
