@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -154,23 +155,22 @@ def test_a_size_that_cannot_train_is_refused(
     assert size not in caught.value.allowed
 
 
-@pytest.mark.parametrize("how", ["ensure", "submit", "serverless", "plan"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        lambda ws: ws.gpu_compute("gpu", size=T4).ensure(ws.foundation_model("Phi-4")),
+        lambda ws: finetune(ws, on=ws.gpu_compute("gpu", size=T4)).submit(),
+        lambda ws: finetune(ws, on=ws.gpu_compute("gpu", size=T4)).plan(),
+        lambda ws: finetune(ws, on=pf.GpuCompute.serverless(T4)).submit(),
+    ],
+)
 def test_the_fine_tune_list_is_checked_before_anything_is_created(
-    fake_azure: FakeAzure, workspace: pf.Workspace, how: str
+    fake_azure: FakeAzure, workspace: pf.Workspace, how: Callable[[pf.Workspace], object]
 ) -> None:
     """A size that the model does not permit is refused with those it does, and no cluster is asked for."""
-    model = workspace.foundation_model("Phi-4")
-    cluster = workspace.gpu_compute("gpu", size=T4)
     with pytest.raises(SizeNotAllowed, match="may not be fine-tuned on") as caught:
-        if how == "ensure":
-            cluster.ensure(model)
-        elif how == "submit":
-            finetune(workspace, on=cluster).submit()
-        elif how == "plan":
-            finetune(workspace, on=cluster).plan()
-        else:
-            finetune(workspace, on=pf.GpuCompute.serverless(T4)).submit()
-    assert caught.value.allowed == model.finetune_sizes
+        how(workspace)
+    assert caught.value.allowed == workspace.foundation_model("Phi-4").finetune_sizes
     assert sent(fake_azure, "PUT", "*") == []
 
 

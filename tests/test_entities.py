@@ -131,7 +131,7 @@ def test_a_pipeline_of_it_serialises(workspace: pf.Workspace) -> None:
         step = component(mlflow_model_path=Input(type="mlflow_model", path=MODEL), seed=7)
         return {"trained_model": step.outputs.mlflow_model_folder}
 
-    rest = pipeline(tune)()._to_rest_object()
+    rest: Any = pipeline(tune)()._to_rest_object()
     (node,) = rest.properties.jobs.values()
     assert node["componentId"] == answer["id"]
     assert node["inputs"]["seed"] == {"value": "7", "job_input_type": "literal"}

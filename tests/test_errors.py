@@ -56,7 +56,7 @@ OWN: dict[str, Any] = {
 
 def own(kind: type[PhiFinetuneError]) -> dict[str, Any]:
     """A value for each detail that a class adds."""
-    names = {name for base in kind.__mro__ for name in inspect.signature(base.__init__).parameters}
+    names = inspect.signature(kind).parameters
     return {name: value for name, value in OWN.items() if name in names}
 
 

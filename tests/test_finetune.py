@@ -129,8 +129,12 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_a_plan_says_everything_and_sends_nothing(fake_azure: FakeAzure, workspace: pf.Workspace) -> None:
     """Name, model, data, machines, price and parameters are there before anything is submitted."""
     cluster = workspace.gpu_compute("gpu", size="Standard_NC48ads_A100_v4", max_nodes=2)
-    parameters: Any = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 4}
-    request = finetune(workspace, {**parameters, "num_nodes_finetune": 2}, on=cluster)
+    parameters: pf.ParameterValues = {
+        "per_device_train_batch_size": 2,
+        "gradient_accumulation_steps": 4,
+        "num_nodes_finetune": 2,
+    }
+    request = finetune(workspace, parameters, on=cluster)
     plan = request.plan()
     assert plan.job_name == request.job_name()
     assert (plan.gpus, plan.nodes, plan.total_batch_size) == (2, 2, 2 * 4 * 2 * 2)

@@ -210,13 +210,12 @@ def test_a_wrong_workspace_is_not_found_at_the_first_verb(
     fake_azure: FakeAzure, changes: dict[str, str], verb: Callable[[pf.Workspace], object]
 ) -> None:
     """An absent workspace is never read as an absent cluster, job, model or endpoint."""
-    names = {
-        "subscription_id": fake_azure.subscription_id,
-        "resource_group": fake_azure.resource_group,
-        "workspace_name": fake_azure.workspace_name,
-    }
     workspace = pf.Workspace.connect(
-        **(names | changes), credential=fake_azure.credential, clock=fake_azure.clock
+        subscription_id=fake_azure.subscription_id,
+        resource_group=changes.get("resource_group", fake_azure.resource_group),
+        workspace_name=changes.get("workspace_name", fake_azure.workspace_name),
+        credential=fake_azure.credential,
+        clock=fake_azure.clock,
     )
     with pytest.raises(NotFound, match="Could not find the workspace") as caught:
         verb(workspace)
@@ -307,7 +306,7 @@ class Pretender:
 
     workspace_name = "phi-lab"
 
-    @property
+    @property  # type: ignore[misc]
     def __class__(self) -> Any:
         from azure.ai.ml import MLClient
 
