@@ -145,6 +145,10 @@ class Endpoint(WithoutHandle):
         """How errors and events name it."""
         return f"endpoint {self.name}"
 
+    def __getstate__(self) -> dict[str, Any]:
+        # Who unpickles it did not create it, so that no with block there deletes it.
+        return {**super().__getstate__(), "created_here": False}
+
     def __enter__(self) -> Endpoint:
         return self
 

@@ -343,11 +343,12 @@ def test_leaving_the_block_leaves_what_was_there(fake_azure: FakeAzure) -> None:
     assert len(heard.of(AdoptedExisting)) == 1
 
 
-def test_a_pickled_endpoint_is_not_its_creators(fake_azure: FakeAzure, workspace: pf.Workspace) -> None:
-    """Reviving an endpoint elsewhere and leaving a block there is to be safe to think about: equality holds."""
+def test_a_pickled_endpoint_was_created_elsewhere(fake_azure: FakeAzure, workspace: pf.Workspace) -> None:
+    """A block around a revived copy leaves the endpoint, which belongs to who made it."""
     endpoint = deployed(fake_azure, workspace)
-    copy = workspace.attach(pickle.loads(pickle.dumps(endpoint)))
-    assert copy == endpoint == workspace.endpoint(endpoint.name)
+    with workspace.attach(pickle.loads(pickle.dumps(endpoint))) as copy:
+        assert copy == endpoint
+    assert list(fake_azure.endpoints) == [endpoint.name]
 
 
 def test_deleting_is_seen_through(fake_azure: FakeAzure) -> None:

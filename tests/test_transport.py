@@ -22,6 +22,7 @@ from phi_finetune.errors import (
     PermissionMissing,
     PhiFinetuneError,
     ServiceError,
+    ServiceUnreachable,
 )
 from phi_finetune.events import RequestRetried
 from phi_finetune.protocols import Try
@@ -91,7 +92,7 @@ def test_a_read_is_sent_as_often_as_the_policy_says(
     assert len(fake_azure.journal) == sends
 
 
-def test_five_sends_are_the_standard(fake_azure: FakeAzure, workspace: pf.Workspace) -> None:
+def test_five_sends_are_the_standard(fake_azure: FakeAzure) -> None:
     """The fifth may succeed, and each failed one is told."""
     heard = Heard()
     fake_azure.faults.next(Answer(JOBS, 503), times=4)
@@ -351,3 +352,33 @@ def test_nothing_secret_is_told(fake_azure: FakeAzure, caplog: pytest.LogCapture
     for secret in (token.rpartition(".")[2], *keys, fake_azure.client_secret, "Tell me of river number 0"):
         assert secret not in text
     assert "sig=" not in text.replace("sig=REDACTED", "")
+
+
+# No answer
+
+
+def test_no_answer_is_told_after_the_last_send(fake_azure: FakeAzure) -> None:
+    """Where nothing comes back, the request is named, and sent as often as the policy says."""
+    heard = Heard()
+    workspace = pf.Workspace.connect(
+        subscription_id="00000000-0000-4000-8000-000000000001",
+        resource_group="nobodys",
+        workspace_name="nowhere",
+        credential=Opaque(),
+        clock=fake_azure.clock,
+        retries=StandardRetries(attempts=3),
+        on_event=heard,
+    )
+    with pytest.raises(ServiceUnreachable) as caught:
+        workspace.jobs()
+    assert (caught.value.resource or "").startswith("GET https://management.azure.com/subscriptions/")
+    assert caught.value.next_call
+    assert "opaque" not in "".join(traceback.format_exception(caught.value))
+    assert [event.why for event in heard.of(RequestRetried)] == ["ServiceRequestError"] * 2
+
+
+class Opaque:
+    """A credential of nobody's: no fake answers to its tokens, and the door lets none of them out."""
+
+    def get_token(self, *scopes: str, **options: Any) -> AccessToken:
+        return AccessToken("opaque", int(time.time()) + 3600)
