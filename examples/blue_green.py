@@ -27,6 +27,7 @@ def main(azure: FakeAzure) -> None:
         endpoint = endpoint.shift_traffic({"blue": 90, "green": 10})
         print("of 20:  ", dict(Counter(endpoint.chat("Hello").deployment for _ in range(20))))
         endpoint = endpoint.shift_traffic({"blue": 0, "green": 100})
+        endpoint = endpoint.delete_deployment("blue")
         for deployment in endpoint.deployments():
             print(f"{deployment.name}: {deployment.traffic} %, {deployment.instance_count} machine billed")
     print("left:   ", len(ws.endpoints()), "endpoints")

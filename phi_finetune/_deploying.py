@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Mapping
-from datetime import timedelta
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import attrs
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from phi_finetune._azure.rest import Answer
     from phi_finetune.registered_models import RegisteredModel
 
-__all__ = ["DeploymentSpec", "add_deployment", "deploy"]
+__all__ = ["DeploymentSpec", "add_or_undo", "check_size", "deploy", "give_traffic"]
 
 LONGEST_REQUEST: Final = timedelta(seconds=180)
 """Azure's page on managing quotas, 2026-01."""
@@ -101,12 +102,36 @@ def deploy(
     made, created = _endpoint(client, model, endpoint, auth, description, tags, timeout)
     if not created and spec.name in made.traffic and made.traffic[spec.name] == 100:
         return made
+    if not created:
+        add_or_undo(client, made, spec, timeout)
+        return give_traffic(client, made.name, {spec.name: 100}, timeout)
     try:
         add_deployment(client, made.name, spec, timeout)
-        return attrs.evolve(give_traffic(client, made.name, {spec.name: 100}, timeout), created_here=created)
+        return attrs.evolve(give_traffic(client, made.name, {spec.name: 100}, timeout), created_here=True)
     except (PhiFinetuneError, KeyboardInterrupt) as error:
-        if created:
-            _delete_after(error, client, made.name, timeout)
+        _delete_endpoint_after(error, client, made.name, timeout)
+        raise
+
+
+def add_or_undo(client: Client, endpoint: Endpoint, spec: DeploymentSpec, timeout: timedelta) -> None:
+    """Make a deployment on an endpoint that stays, and delete it again if it does not become healthy.
+
+    One that takes traffic was there before, and is left.
+
+    Raises:
+        QuotaExceeded: The subscription has too few cores.
+        DeploymentFailed: It did not become healthy.
+    """
+    from phi_finetune._azure.endpoints import delete_deployment
+
+    try:
+        add_deployment(client, endpoint.name, spec, timeout)
+    except (PhiFinetuneError, KeyboardInterrupt) as error:
+        if not endpoint.traffic.get(spec.name):
+            resource = f"deployment {spec.name} of endpoint {endpoint.name}"
+            next_call = f"ws.endpoint({endpoint.name!r}).delete_deployment({spec.name!r})"
+            delete = partial(delete_deployment, client, endpoint.name, spec.name, timeout)
+            _delete_after(error, client, resource, delete, next_call)
         raise
 
 
@@ -166,6 +191,11 @@ def check_size(client: Client, model: RegisteredModel, size: str) -> None:
         registry, _, name, _, version = parts
         base = look_up(client, name, version=version, registry=registry)
         base.check_inference_size(size)
+        if base.inference_retires_on is not None and base.inference_retires_on <= datetime.now(UTC).date():
+            message = (
+                f"its base model retired for inference on {base.inference_retires_on}; Azure may refuse it"
+            )
+            client.notify(Warned(resource=model.resource, message=message))
     check_gpu_size(client, size, model.resource)
 
 
@@ -215,7 +245,7 @@ def _created(client: Client, name: str, answer: Answer, timeout: timedelta) -> E
         error = DeploymentFailed(
             "The endpoint could not be made", resource=resource, why=failure.message, code=failure.code
         )
-        _delete_after(error, client, name, timeout)
+        _delete_endpoint_after(error, client, name, timeout)
         raise error from None
     client.notify(Created(resource=resource))
     return from_arm(answer.json(), client, created_here=True)
@@ -304,16 +334,22 @@ def _failed(
     )
 
 
-def _delete_after(error: BaseException, client: Client, name: str, timeout: timedelta) -> None:
-    """Delete what was created before ``error``, and tell of it in the error, never in its place."""
+def _delete_endpoint_after(error: BaseException, client: Client, name: str, timeout: timedelta) -> None:
     from phi_finetune._azure.endpoints import delete_endpoint
 
-    resource = f"endpoint {name}"
+    delete = partial(delete_endpoint, client, name, timeout)
+    _delete_after(error, client, f"endpoint {name}", delete, f"ws.endpoint({name!r}).delete()")
+
+
+def _delete_after(
+    error: BaseException, client: Client, resource: str, delete: Callable[[], bool], next_call: str
+) -> None:
+    """Delete what was created before ``error``, and tell of it in the error, never in its place."""
     try:
-        delete_endpoint(client, name, timeout)
+        delete()
     except PhiFinetuneError as second:
         costs = f"{resource} may still be there, and bill"
-        error.add_note(f"{costs}. Next: ws.endpoint({name!r}).delete()")
+        error.add_note(f"{costs}. Next: {next_call}")
         client.notify(Warned(resource=resource, message=f"could not be deleted: {second.what}"))
     else:
         costs = f"nothing: {resource} was deleted again"

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -192,15 +194,15 @@ class Endpoint(WithoutHandle):
         return read_reply(answer, self.resource)
 
     def chat_many(
-        self, messages: Iterable[Turns], *, sampling: Sampling | None = None, concurrency: int = 4
+        self, messages: Iterable[Turns], *, sampling: Sampling | None = None, concurrency: int = 2
     ) -> Iterator[ChatReply]:
         """Ask the model many things at a time; replies come in the order of the messages.
 
         Args:
-            messages: What to ask, each as :meth:`chat` takes it.
+            messages: What to ask, each as :meth:`chat` takes it; read as they are asked.
             sampling: Settings for all of them; None takes the defaults of :meth:`chat`.
             concurrency: How many are asked at a time. An endpoint answers 429 when more than twice its machines'
-                concurrent requests are in hand.
+                concurrent requests are in hand, so 2 is the most for one machine with Azure's default of one.
 
         Raises:
             ScoringFailed: One was not answered; those before it were given.
@@ -210,8 +212,13 @@ class Endpoint(WithoutHandle):
         def ask(message: Turns) -> ChatReply:
             return read_reply(send(client, self, request_body(message, chosen), None), self.resource)
 
+        waiting = iter(messages)
         with ThreadPoolExecutor(max_workers=max(1, concurrency)) as pool:
-            yield from pool.map(ask, messages)
+            asked = deque(pool.submit(ask, message) for message in islice(waiting, max(1, concurrency)))
+            while asked:
+                reply = asked.popleft().result()
+                asked.extend(pool.submit(ask, message) for message in islice(waiting, 1))
+                yield reply
 
     def score(
         self, body: Mapping[str, Any] | str | os.PathLike[str], *, deployment: str | None = None
@@ -287,6 +294,8 @@ class Endpoint(WithoutHandle):
     ) -> Endpoint:
         """Put a further model behind the endpoint. It takes no traffic until :meth:`shift_traffic` gives it some.
 
+        If it does not become healthy it is deleted before the error is raised.
+
         Args:
             model: The model.
             deployment: The deployment's name.
@@ -304,7 +313,7 @@ class Endpoint(WithoutHandle):
             QuotaExceeded: The subscription has too few cores.
             DeploymentFailed: It did not become healthy; with the container's log.
         """
-        from phi_finetune._deploying import DeploymentSpec, add_deployment, check_size
+        from phi_finetune._deploying import DeploymentSpec, add_or_undo, check_size
 
         spec = DeploymentSpec(
             model=model.id,
@@ -319,7 +328,7 @@ class Endpoint(WithoutHandle):
         )
         client = self._handle()
         check_size(client, model, instance_type)
-        add_deployment(client, self.name, spec, timeout)
+        add_or_undo(client, self.refresh(), spec, timeout)
         return self.refresh()
 
     def shift_traffic(
@@ -371,6 +380,24 @@ class Endpoint(WithoutHandle):
 
         kind = "StorageInitializer" if container == "storage-initializer" else None
         return logs(self._handle(), self.name, deployment, lines=lines, container=kind)
+
+    def delete_deployment(self, deployment: str, *, timeout: timedelta = DELETE_TIMEOUT) -> Endpoint:
+        """Delete one of its deployments, and see it gone; its machines cost money until then.
+
+        Args:
+            deployment: The deployment; one that is not there is as good as deleted.
+            timeout: How long to wait until it is gone.
+
+        Raises:
+            ServiceError: It takes traffic; :meth:`shift_traffic` first.
+            DeadlineExceeded: It is still there, and bills.
+        """
+        from phi_finetune._azure.endpoints import delete_deployment
+
+        client = self._handle()
+        if delete_deployment(client, self.name, deployment, timeout):
+            client.notify(Deleted(resource=f"deployment {deployment} of {self.resource}"))
+        return self.refresh()
 
     def delete(self, *, timeout: timedelta = DELETE_TIMEOUT) -> None:
         """Delete the endpoint with its deployments, and see it gone. One that is not there is as good as deleted.

@@ -91,8 +91,23 @@ class FoundationModel(WithoutHandle):
 
         Args:
             today: The day to judge by; None is today, in UTC.
+
+        Raises:
+            ModelRetired: Its day is past, or the registry has archived it; the error names its successor.
+            InvalidParameter: The registry lists it for other tasks.
         """
-        self._check_alive("fine-tuned", self.finetune_retires_on, today)
+        retires_on = self.finetune_retires_on
+        retired = retires_on is not None and (today or datetime.now(UTC).date()) >= retires_on
+        if retired or self.archived:
+            raise ModelRetired(
+                f"Model {self.name}:{self.version} may no longer be fine-tuned",
+                resource=self.resource,
+                why=f"it retired on {retires_on}" if retired else "the registry has archived it",
+                next_call=f'use its successor: ws.foundation_model("{self.successor}")'
+                if self.successor
+                else "ws.foundation_models() lists the models that are live",
+                successor=self.successor,
+            )
         if self.tasks and CHAT not in self.tasks:
             raise InvalidParameter(
                 f"Model {self.name} cannot be fine-tuned for chat",
@@ -103,14 +118,6 @@ class FoundationModel(WithoutHandle):
                 allowed=f"a model whose tasks hold {CHAT}",
                 next_call="ws.foundation_models() lists what there is",
             )
-
-    def check_deployable(self, today: date | None = None) -> None:
-        """Refuse a model that may no longer be deployed.
-
-        Raises:
-            ModelRetired: It is retired for inference; a model tuned from it can't be deployed either.
-        """
-        self._check_alive("deployed", self.inference_retires_on, today)
 
     def check_finetune_size(self, size: str) -> None:
         """Refuse a machine size that the model does not permit for fine-tuning.
@@ -127,23 +134,6 @@ class FoundationModel(WithoutHandle):
             SizeNotAllowed: With the sizes that it permits.
         """
         self._check_size("deployed", size, self.inference_sizes)
-
-    def _check_alive(self, verb: str, retires_on: date | None, today: date | None) -> None:
-        retired = retires_on is not None and (today or datetime.now(UTC).date()) >= retires_on
-        if not retired and not self.archived:
-            return
-        next_call = (
-            f'use its successor: ws.foundation_model("{self.successor}")'
-            if self.successor
-            else "ws.foundation_models() lists the models that are live"
-        )
-        raise ModelRetired(
-            f"Model {self.name}:{self.version} may no longer be {verb}",
-            resource=self.resource,
-            why=f"it retired on {retires_on}" if retired else "the registry has archived it",
-            next_call=next_call,
-            successor=self.successor,
-        )
 
     def _check_size(self, verb: str, size: str, allowed: tuple[str, ...]) -> None:
         # Allow lists spell sizes in the catalogue's case, Azure answers in upper case: case says nothing.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import attrs
 
+from phi_finetune.chat_dataset import LEAST_TRAINING_ROWS
 from phi_finetune.compute import GpuCompute, GpuSku, check_gpu_size
 from phi_finetune.errors import InvalidParameter
 from phi_finetune.finetune import FILES, file_digest, is_address
@@ -24,9 +25,6 @@ __all__ = ["FinetunePlan", "PlannedFile"]
 
 COMPONENT = "chat_completion_pipeline"
 COMPONENT_REGISTRY = "azureml"
-_TEST_UNUSED = (
-    "the test split is uploaded and prepared, and then not used: the pipeline has no evaluation step"
-)
 _HELD_OUT = 10
 """One row of so many is held out where the data has no validation split."""
 _SPLITS: Mapping[SplitName, str] = {
@@ -179,7 +177,7 @@ def resolve(finetune: Finetune, client: Client) -> FinetunePlan:
         nodes=nodes,
         rows={split: finetune.data.describe(split).rows for split in finetune.data.splits},
         files=files,
-        warnings=parameters.warnings + ((_TEST_UNUSED,) if "test" in finetune.data.splits else ()),
+        warnings=(*parameters.warnings, *_data_warnings(finetune)),
     )
 
 
@@ -188,7 +186,19 @@ def _with_validation(finetune: Finetune) -> ChatDataset:
     data.check()
     if "validation" in data.splits or finetune.parameters.get("evaluation_strategy") == "disable":
         return data
-    return data.hold_out(max(1, data.describe("train").rows // _HELD_OUT))
+    rows = data.describe("train").rows
+    held_out = min(max(1, rows // _HELD_OUT), rows - LEAST_TRAINING_ROWS)
+    return data.hold_out(held_out) if held_out > 0 else data
+
+
+def _data_warnings(finetune: Finetune) -> Iterator[str]:
+    if "test" in finetune.data.splits:
+        yield "the test split is uploaded and prepared, and then not used: the pipeline has no evaluation step"
+    if (
+        "validation" not in finetune.data.splits
+        and finetune.parameters.get("evaluation_strategy") != "disable"
+    ):
+        yield "too few rows to hold any out: the evaluation loss is measured on the training rows"
 
 
 def _check_computes(finetune: Finetune, client: Client) -> GpuSku:

@@ -81,16 +81,16 @@ class Workspace(WithoutHandle):
     ) -> Workspace:
         """Connect to a workspace.
 
-        Each of the three names is taken from the argument, else from the environment (``AZURE_SUBSCRIPTION_ID``,
-        ``AZURE_RESOURCE_GROUP``, ``AZUREML_WORKSPACE_NAME``, or those that Azure ML sets inside a job), else from a
-        ``config.json`` as the studio gives it.
+        Each of the three names is taken from the argument, else from the file that ``config`` names, else from the
+        environment (``AZURE_SUBSCRIPTION_ID``, ``AZURE_RESOURCE_GROUP``, ``AZUREML_WORKSPACE_NAME``, or those that
+        Azure ML sets inside a job), else from a ``config.json`` that is found.
 
         Args:
             subscription_id: The subscription.
             resource_group: The resource group.
             workspace_name: The workspace.
-            config: The ``config.json``; None looks for ``.azureml/config.json``, then ``config.json``, in the current
-                folder and then in each folder above it.
+            config: A ``config.json`` as the studio gives it; None looks for ``.azureml/config.json``, then
+                ``config.json``, in the current folder and then in each folder above it.
             credential: How to sign in: a policy of :mod:`phi_finetune.credentials`, or any credential of
                 azure-identity; None tries what Azure's own chain tries, then a browser where one can open.
             retries: When to send a request again; None is
@@ -368,15 +368,12 @@ def _connected(
 
 
 def _settings(given: Mapping[str, str | None], config: Path | None) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for name, variables in _SETTINGS.items():
-        value = given[name] or next((os.environ[key] for key in variables if os.environ.get(key)), None)
-        if value:
-            found[name] = value
-    if len(found) < len(_SETTINGS):
-        file = _find_config() if config is None else config
-        if file is not None:
-            found = {**_read_config(file), **found}
+    found = {name: value for name, value in given.items() if value}
+    if config is not None:
+        found = {**_read_config(config), **found}
+    found = {**_environment(), **found}
+    if len(found) < len(_SETTINGS) and (file := _find_config()) is not None:
+        found = {**_read_config(file), **found}
     missing = [name for name in _SETTINGS if name not in found]
     if missing:
         raise ConfigurationError(
@@ -388,6 +385,14 @@ def _settings(given: Mapping[str, str | None], config: Path | None) -> dict[str,
     for name, value in found.items():
         _check_setting(name, value)
     return found
+
+
+def _environment() -> dict[str, str]:
+    values = {
+        name: next((os.environ[key] for key in variables if os.environ.get(key)), "")
+        for name, variables in _SETTINGS.items()
+    }
+    return {name: value for name, value in values.items() if value}
 
 
 def _find_config() -> Path | None:

@@ -429,13 +429,55 @@ def test_a_second_deployment_is_checked_as_well(fake_azure: FakeAzure, workspace
 def test_a_second_deployment_that_fails_spares_the_first(
     fake_azure: FakeAzure, workspace: pf.Workspace
 ) -> None:
-    """The endpoint goes on answering with what it had."""
+    """The endpoint goes on answering with what it had, and the failed one is gone: it would hold machines."""
     endpoint = deployed(fake_azure, workspace)
     fake_azure.faults.next(DeploymentFails())
-    with pytest.raises(DeploymentFailed):
+    with pytest.raises(DeploymentFailed) as caught:
         endpoint.deploy(workspace.model("facts"), "green", instance_type=SIZE)
+    assert caught.value.costs == f"nothing: deployment green of endpoint {endpoint.name} was deleted again"
+    assert [deployment.name for deployment in endpoint.deployments()] == ["default"]
     assert endpoint.refresh().traffic == {"default": 100}
     assert endpoint.chat(PROMPT).text == REPLY
+
+
+def test_a_failed_deployment_that_cannot_be_deleted_is_told(
+    fake_azure: FakeAzure, workspace: pf.Workspace
+) -> None:
+    """The error is still the deployment's own; a note says what may bill, and the call that ends it."""
+    endpoint = deployed(fake_azure, workspace)
+    fake_azure.faults.next(DeploymentFails())
+    fake_azure.faults.next(Answer("DELETE */deployments/green", 403))
+    with pytest.raises(DeploymentFailed) as caught:
+        endpoint.deploy(workspace.model("facts"), "green", instance_type=SIZE)
+    assert caught.value.costs is not None
+    assert "may still be there" in caught.value.costs
+    assert f"ws.endpoint({endpoint.name!r}).delete_deployment('green')" in caught.value.__notes__[0]
+
+
+def test_an_update_that_fails_spares_what_takes_traffic(
+    fake_azure: FakeAzure, workspace: pf.Workspace
+) -> None:
+    """A deployment that was there, and has the traffic, is not deleted because its update failed."""
+    endpoint = deployed(fake_azure, workspace)
+    fake_azure.faults.next(Answer("PUT */deployments/default", 400, "BadArgument"))
+    with pytest.raises(DeploymentFailed) as caught:
+        endpoint.deploy(workspace.model("facts"), "default", instance_type=SIZE, instance_count=2)
+    assert caught.value.costs is None
+    assert [deployment.name for deployment in endpoint.deployments()] == ["default"]
+
+
+def test_a_deployment_is_deleted(fake_azure: FakeAzure, workspace: pf.Workspace) -> None:
+    """It is gone and told; what takes traffic is refused; what is absent is as good as deleted."""
+    heard = Heard()
+    name = deployed(fake_azure, workspace).name
+    endpoint = fake_azure.workspace(on_event=heard).endpoint(name)
+    endpoint = endpoint.deploy(workspace.model("facts"), "green", instance_type=SIZE)
+    assert [one.name for one in endpoint.delete_deployment("green").deployments()] == ["default"]
+    assert [event.resource for event in heard.of(Deleted)] == [f"deployment green of endpoint {name}"]
+    endpoint.delete_deployment("green")
+    assert len(heard.of(Deleted)) == 1
+    with pytest.raises(ServiceError, match="default"):
+        endpoint.delete_deployment("default")
 
 
 # Logs and keys

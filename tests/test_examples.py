@@ -33,7 +33,6 @@ PRINTS = {
         r"traffic: \{'blue': 100\}",
         r"tried:   green",
         r"of 20:   \{'blue': 18, 'green': 2\}",
-        r"blue: 0 %, 1 machine billed",
         r"green: 100 %, 1 machine billed",
         r"left:    0 endpoints",
     ],

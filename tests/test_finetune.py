@@ -211,3 +211,41 @@ def test_empty_data_is_refused(workspace: pf.Workspace, tmp_path: Path) -> None:
     model = workspace.foundation_model("Phi-4")
     with pytest.raises(InvalidData, match="empty"):
         model.finetune(pf.ChatDataset.from_jsonl(path)).on(COMPUTE).plan()
+
+
+# What is held out
+
+
+def rows_planned(workspace: pf.Workspace, count: int, **parameters: Any) -> dict[str, int]:
+    """The rows of each split in the plan for a data set of so many training rows."""
+    dataset = pf.ChatDataset.from_records(pipelines.conversations(count))
+    tuning = tune(workspace.foundation_model("Phi-4"), dataset).with_parameters(**parameters)
+    return dict(tuning.plan().rows)
+
+
+@pytest.mark.parametrize(
+    ("count", "held_out"), [(300, 30), (24, 2), (13, 1), (12, 1), (11, 1)], ids=lambda value: str(value)
+)
+def test_a_tenth_is_held_out(workspace: pf.Workspace, count: int, held_out: int) -> None:
+    """Without a validation split the last tenth becomes one, as long as enough is left to train on."""
+    assert rows_planned(workspace, count) == {"train": count - held_out, "validation": held_out}
+
+
+def test_the_least_that_can_be_trained_on_is_trained_on(workspace: pf.Workspace) -> None:
+    """Of ten rows none can be held out; a warning says what the evaluation loss is then worth."""
+    dataset = pf.ChatDataset.from_records(pipelines.conversations(10))
+    plan = tune(workspace.foundation_model("Phi-4"), dataset).plan()
+    assert plan.rows == {"train": 10}
+    assert any("measured on the training rows" in warning for warning in plan.warnings)
+
+
+def test_nothing_is_held_out_where_nothing_is_evaluated(workspace: pf.Workspace) -> None:
+    """Without an evaluation all rows are trained on, and no warning is due."""
+    assert rows_planned(workspace, 300, evaluation_strategy="disable") == {"train": 300}
+
+
+def test_the_service_is_left_nothing_to_hold_out(workspace: pf.Workspace) -> None:
+    """All three files are named: for one that is not given, the service takes rows from the train split."""
+    sent_inputs = tune(workspace.foundation_model("Phi-4")).plan().parameters.as_component_inputs()
+    assert sent_inputs["test_file_path"] == sent_inputs["validation_file_path"]
+    assert sent_inputs["train_file_path"] != sent_inputs["validation_file_path"]

@@ -3,8 +3,9 @@ from __future__ import annotations
 import json
 import logging
 import pickle
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -222,6 +223,20 @@ def test_a_question_that_fails_ends_the_rest(fake_azure: FakeAzure, endpoint: pf
 
 
 # Raw bodies and files
+
+
+def test_many_questions_are_read_as_they_are_asked(endpoint: pf.Endpoint) -> None:
+    """An endless source is read no further than what is being asked."""
+    read = 0
+
+    def endless() -> Iterator[str]:
+        nonlocal read
+        while True:
+            read += 1
+            yield PROMPT
+
+    assert len(list(islice(endpoint.chat_many(endless(), concurrency=2), 3))) == 3
+    assert read <= 5
 
 
 def test_a_raw_body_is_sent_as_it_is(fake_azure: FakeAzure, endpoint: pf.Endpoint) -> None:

@@ -93,12 +93,21 @@ def test_the_nearest_config_counts(here: Path) -> None:
     assert pf.Workspace.connect().name == "near"
 
 
-def test_a_config_can_be_named_and_fills_gaps(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The file gives what neither argument nor environment does."""
+def test_a_config_that_is_named_counts_more_than_the_environment(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that is named gives what no argument does; the environment only what neither gives."""
     path = config(here / "elsewhere", resource_group="from-file")
+    monkeypatch.setenv("AZURE_RESOURCE_GROUP", "from-environment")
+    workspace = pf.Workspace.connect(config=str(path), workspace_name="argument")
+    assert named(workspace) == (SUBSCRIPTION, "from-file", "argument")
+
+
+def test_a_config_that_is_found_fills_gaps(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that is found, and not named, gives what neither argument nor environment does."""
+    config(here, resource_group="from-file")
     monkeypatch.setenv("AZUREML_WORKSPACE_NAME", "from-environment")
-    workspace = pf.Workspace.connect(config=str(path))
-    assert named(workspace) == (SUBSCRIPTION, "from-file", "from-environment")
+    assert named(pf.Workspace.connect()) == (SUBSCRIPTION, "from-file", "from-environment")
 
 
 def test_missing_names_are_named(here: Path) -> None:

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from phi_finetune.chat_dataset.conversation import Conversation, Message, Role
-from phi_finetune.chat_dataset.dataset import ChatDataset, SplitName, sample_conversations
+from phi_finetune.chat_dataset.dataset import (
+    LEAST_TRAINING_ROWS,
+    ChatDataset,
+    SplitName,
+    sample_conversations,
+)
 from phi_finetune.chat_dataset.split_info import SplitInfo
 
 __all__ = [
+    "LEAST_TRAINING_ROWS",
     "ChatDataset",
     "Conversation",
     "Message",

@@ -25,13 +25,13 @@ from phi_finetune.errors import InvalidParameter
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-__all__ = ["ChatDataset", "SplitName", "sample_conversations"]
+__all__ = ["LEAST_TRAINING_ROWS", "ChatDataset", "SplitName", "sample_conversations"]
 
 SplitName: TypeAlias = Literal["train", "validation", "test"]
 
 _SAMPLE = Path(__file__).parent.parent / "samples" / "conversations.jsonl"
 _DIGEST_FORMAT = 1  # goes up with any change of the canonical line or of the digest's own form
-_LEAST_TRAINING_ROWS = 10  # azureml-acft-contrib-hf-nlp 0.0.91, read 2026-11
+LEAST_TRAINING_ROWS = 10  # azureml-acft-contrib-hf-nlp 0.0.91, read 2026-11
 
 
 def _check_name(_instance: object, _attribute: object, name: str) -> None:
@@ -243,7 +243,7 @@ class ChatDataset:
         for split in self.splits:
             if self.describe(split).rows == 0:
                 raise Fault("empty-split").error(self._source(split).label)
-        if self.describe("train").rows < _LEAST_TRAINING_ROWS:
+        if self.describe("train").rows < LEAST_TRAINING_ROWS:
             raise Fault("too-few-rows").error(self._source("train").label)
 
     def preview(self, n: int = 5, split: SplitName = "train") -> DataFrame:
