@@ -13,15 +13,18 @@ import attrs
 
 from phi_finetune._azure.operations import Failed, follow
 from phi_finetune._azure.translate import error_parts, refuse, speaks_of_quota
+from phi_finetune._lineage import MADE_BY, SERVES
 from phi_finetune._names import digest, slug
-from phi_finetune.compute import MADE_BY, check_gpu_size
-from phi_finetune.endpoints import AuthMode, Endpoint, Probe, check_name, from_arm
+from phi_finetune._waiting import Look, Patience, wait_for
+from phi_finetune.compute import check_gpu_size
+from phi_finetune.endpoints import AuthMode, Endpoint, check_name, from_arm
 from phi_finetune.errors import (
+    DeadlineExceeded,
     DeploymentFailed,
-    InvalidParameter,
     NameTaken,
     PhiFinetuneError,
     QuotaExceeded,
+    ServiceUnreachable,
 )
 from phi_finetune.events import AdoptedExisting, Created, Deleted, TrafficMoved, Warned
 from phi_finetune.models import look_up
@@ -29,88 +32,188 @@ from phi_finetune.models import look_up
 if TYPE_CHECKING:
     from phi_finetune._azure.client import Client
     from phi_finetune._azure.rest import Answer
+    from phi_finetune._deployment_spec import DeploymentSpec
+    from phi_finetune.endpoints import Deployment
     from phi_finetune.registered_models import RegisteredModel
 
-__all__ = ["DeploymentSpec", "add_or_undo", "check_size", "deploy", "give_traffic"]
+__all__ = ["EndpointSpec", "add_or_undo", "check_size", "deploy", "give_traffic"]
 
-LONGEST_REQUEST: Final = timedelta(seconds=180)
-"""Azure's page on managing quotas, 2026-01."""
-MOST_INSTANCES: Final = 50
-SERVES: Final = "phi-finetune.serves"
-"""The tag that says which model an endpoint was made for."""
 _SPEAKS_OF_NAME = re.compile(r"already exists|already an endpoint|unique within a region", re.IGNORECASE)
 """How the service words that a name is taken, in a 400 (azureml-examples issue 1931)."""
 _LONGEST_NAME = 32
 _DIGEST = 8
-_GENERATIONS = 20
+_GENERATIONS: Final = 20
+
+
+class _NameBlocked(Exception):
+    """An endpoint's name is not yet free again."""
 
 
 @attrs.frozen
-class DeploymentSpec:
-    """What a deployment is to be; see :meth:`RegisteredModel.deploy`."""
+class EndpointSpec:
+    """What an endpoint is to be; see :meth:`RegisteredModel.deploy`. Without a name one is made from the model."""
 
-    model: str
-    name: str
-    instance_type: str
-    instance_count: int
-    request_timeout: timedelta
-    max_concurrent_requests: int
-    liveness: Probe
-    readiness: Probe
+    name: str | None
+    auth: AuthMode
+    description: str | None
     tags: Mapping[str, str]
-
-    def __attrs_post_init__(self) -> None:
-        check_name("deployment", self.name)
-        if not 1 <= self.instance_count <= MOST_INSTANCES:
-            raise InvalidParameter(
-                "A deployment's number of machines is out of range",
-                name="instance_count",
-                value=self.instance_count,
-                allowed=f"1 to {MOST_INSTANCES}",
-            )
-        if not timedelta(0) < self.request_timeout <= LONGEST_REQUEST:
-            raise InvalidParameter(
-                "A deployment's request timeout is out of range",
-                name="request_timeout",
-                value=self.request_timeout,
-                allowed="more than 0 and at most 180 s",
-            )
-        if self.max_concurrent_requests < 1:
-            raise InvalidParameter(
-                "A deployment must work on one request at least",
-                name="max_concurrent_requests",
-                value=self.max_concurrent_requests,
-                allowed="1 or more",
-            )
 
 
 def deploy(
-    client: Client,
-    model: RegisteredModel,
-    spec: DeploymentSpec,
-    *,
-    endpoint: str | None,
-    auth: AuthMode,
-    description: str | None,
-    tags: Mapping[str, str],
-    timeout: timedelta,
+    client: Client, model: RegisteredModel, spec: DeploymentSpec, endpoint: EndpointSpec, timeout: timedelta
 ) -> Endpoint:
     """Put a model behind an endpoint of its own."""
-    if endpoint is not None:
-        check_name("endpoint", endpoint)
+    from phi_finetune._azure.endpoints import find_endpoint
+
+    if endpoint.name is not None:
+        check_name("endpoint", endpoint.name)
     check_size(client, model, spec.instance_type)
-    made, created = _endpoint(client, model, endpoint, auth, description, tags, timeout)
-    if not created and spec.name in made.traffic and made.traffic[spec.name] == 100:
-        return made
-    if not created:
-        add_or_undo(client, made, spec, timeout)
-        return give_traffic(client, made.name, {spec.name: 100}, timeout)
+    for generation in range(1, _GENERATIONS):
+        name = endpoint.name or _default_name(client, model, generation)
+        found = find_endpoint(client, name)
+        if found is not None:
+            return _deploy_there(client, found, model, spec, endpoint, timeout)
+        try:
+            accepted = _claim(client, name, model, spec.instance_type, endpoint, timeout)
+        except _NameBlocked:
+            continue
+        return _deploy_anew(client, name, spec, timeout, accepted)
+    raise NameTaken(
+        "Every name that was tried for the endpoint is still blocked",
+        resource=model.resource,
+        why=f"the names of its last {_GENERATIONS - 1} endpoints are not yet free again",
+        next_call=f'model.deploy("a-name-of-your-own", instance_type="{spec.instance_type}")',
+    )
+
+
+def _claim(
+    client: Client, name: str, model: RegisteredModel, size: str, endpoint: EndpointSpec, timeout: timedelta
+) -> Answer | None:
+    """Ask for an endpoint; None where the answer was lost, and looking tells that the endpoint is there.
+
+    Raises:
+        _NameBlocked: The name is that of one deleted a while ago, and the next one can be tried.
+    """
+    from phi_finetune._azure.endpoints import create_endpoint, find_endpoint
+
+    serves = f"{model.name}:{model.version}"
     try:
-        add_deployment(client, made.name, spec, timeout)
-        return attrs.evolve(give_traffic(client, made.name, {spec.name: 100}, timeout), created_here=True)
-    except (PhiFinetuneError, KeyboardInterrupt) as error:
-        _delete_endpoint_after(error, client, made.name, timeout)
+        answer = create_endpoint(
+            client,
+            name=name,
+            auth=endpoint.auth,
+            description=endpoint.description or f"Answers with model {serves}",
+            tags={**endpoint.tags, **MADE_BY, SERVES: serves},
+        )
+    except ServiceUnreachable:
+        found = find_endpoint(client, name)
+        if found is not None and from_arm(found, client).tags.get(SERVES) == serves:
+            return None
         raise
+    except KeyboardInterrupt as interrupt:
+        _delete_endpoint_after(interrupt, client, name, timeout)
+        raise
+    # The creation of a name that was deleted a while ago answers 404 (azure-cli issue 7660).
+    if answer.status == 404 and endpoint.name is None:
+        client.check_workspace(answer)
+        raise _NameBlocked
+    if answer.status not in (200, 201, 202):
+        _refuse_endpoint(answer, name, model, size)
+    return answer
+
+
+def _deploy_anew(
+    client: Client, name: str, spec: DeploymentSpec, timeout: timedelta, accepted: Answer | None
+) -> Endpoint:
+    """Go on with an endpoint that this call created; whatever goes wrong, it is deleted again."""
+    try:
+        if accepted is None:
+            _wait_until_made(client, name, timeout)
+        else:
+            _follow_creation(client, name, accepted, timeout)
+        client.notify(Created(resource=f"endpoint {name}"))
+        add_deployment(client, name, spec, timeout)
+        return attrs.evolve(give_traffic(client, name, {spec.name: 100}, timeout), created_here=True)
+    except (PhiFinetuneError, KeyboardInterrupt) as error:
+        _delete_endpoint_after(error, client, name, timeout)
+        raise
+
+
+def _deploy_there(
+    client: Client,
+    found: dict[str, Any],
+    model: RegisteredModel,
+    spec: DeploymentSpec,
+    endpoint: EndpointSpec,
+    timeout: timedelta,
+) -> Endpoint:
+    """Go on with an endpoint that was there; one that serves something else is somebody else's."""
+    there = from_arm(found, client)
+    serves = f"{model.name}:{model.version}"
+    if there.tags.get(SERVES) != serves:
+        why = f"it is there, and serves {there.tags.get(SERVES, 'something else')}"
+        raise _taken(there.name, model, spec.instance_type, why)
+    there = _wait_until_made(client, there.name, timeout)
+    deployments = there.deployments()
+    if not deployments:
+        # An earlier call was cut off before it had a machine; all that bills will be this call's.
+        return _deploy_anew(client, there.name, spec, timeout, None)
+    client.notify(AdoptedExisting(resource=there.resource))
+    _tell_differences(client, there, deployments, spec, endpoint)
+    if there.traffic.get(spec.name) == 100:
+        return there
+    add_or_undo(client, there, spec, timeout)
+    return give_traffic(client, there.name, {spec.name: 100}, timeout)
+
+
+def _tell_differences(
+    client: Client,
+    there: Endpoint,
+    deployments: tuple[Deployment, ...],
+    spec: DeploymentSpec,
+    endpoint: EndpointSpec,
+) -> None:
+    pairs: list[tuple[str, object, object]] = [("auth", endpoint.auth, there.auth)]
+    for one in deployments:
+        if one.name == spec.name and there.traffic.get(spec.name) == 100:
+            pairs.append(("instance_count", spec.instance_count, one.instance_count))
+            pairs.append(("instance_type", spec.instance_type.lower(), one.instance_type.lower()))
+    for name, wanted, has in pairs:
+        if wanted != has:
+            message = f"it was left as it is: {name} is {has}, asked for was {wanted}"
+            client.notify(Warned(resource=there.resource, message=message))
+
+
+def _follow_creation(client: Client, name: str, accepted: Answer, timeout: timedelta) -> None:
+    resource = f"endpoint {name}"
+    next_call = f"ws.endpoint({name!r}) looks again"
+    try:
+        follow(client, accepted, resource=resource, timeout=timeout, next_call=next_call)
+    except Failed as failure:
+        raise DeploymentFailed(
+            "The endpoint could not be made", resource=resource, why=failure.message, code=failure.code
+        ) from None
+
+
+def _wait_until_made(client: Client, name: str, timeout: timedelta) -> Endpoint:
+    from phi_finetune._azure.endpoints import get_endpoint
+
+    resource = f"endpoint {name}"
+    next_call = f"ws.endpoint({name!r}).delete(), then deploy again"
+
+    def look() -> Look[Endpoint]:
+        endpoint = from_arm(get_endpoint(client, name), client)
+        if endpoint.provisioning_state in ("Failed", "Canceled"):
+            raise DeploymentFailed(
+                "The endpoint could not be made",
+                resource=resource,
+                why=f"its provisioning state is {endpoint.provisioning_state}",
+                next_call=next_call,
+            )
+        done = endpoint.provisioning_state == "Succeeded"
+        return Look(endpoint.provisioning_state, endpoint if done else None)
+
+    return wait_for(look, Patience(resource, timeout, client.clock, client.notify, next_call))
 
 
 def add_or_undo(client: Client, endpoint: Endpoint, spec: DeploymentSpec, timeout: timedelta) -> None:
@@ -199,90 +302,23 @@ def check_size(client: Client, model: RegisteredModel, size: str) -> None:
     check_gpu_size(client, size, model.resource)
 
 
-def _endpoint(
-    client: Client,
-    model: RegisteredModel,
-    name: str | None,
-    auth: AuthMode,
-    description: str | None,
-    tags: Mapping[str, str],
-    timeout: timedelta,
-) -> tuple[Endpoint, bool]:
-    """The endpoint to deploy to, and whether this call created it."""
-    from phi_finetune._azure.endpoints import create_endpoint, find_endpoint
-
-    serves = f"{model.name}:{model.version}"
-    for generation in range(1, _GENERATIONS):
-        wanted = name or _default_name(client, model, generation)
-        found = find_endpoint(client, wanted)
-        if found is not None:
-            return _adopt(client, found, serves, model), False
-        answer = create_endpoint(
-            client,
-            name=wanted,
-            auth=auth,
-            description=description or f"Answers with model {serves}",
-            tags={**tags, **MADE_BY, SERVES: serves},
-        )
-        if answer.status in (200, 201, 202):
-            return _created(client, wanted, answer, timeout), True
-        if name is not None or not _still_blocked(answer):
-            _refuse_endpoint(answer, wanted, model)
-    raise NameTaken(
-        "Every name that was tried for the endpoint is still blocked",
-        resource=f"model {serves}",
-        why=f"the names of its last {_GENERATIONS - 1} endpoints are not yet free again",
-        next_call='model.deploy("a-name-of-your-own", instance_type=...)',
-    )
-
-
-def _created(client: Client, name: str, answer: Answer, timeout: timedelta) -> Endpoint:
-    resource = f"endpoint {name}"
-    next_call = f'ws.endpoint("{name}").delete()'
-    try:
-        follow(client, answer, resource=resource, timeout=timeout, next_call=next_call)
-    except Failed as failure:
-        error = DeploymentFailed(
-            "The endpoint could not be made", resource=resource, why=failure.message, code=failure.code
-        )
-        _delete_endpoint_after(error, client, name, timeout)
-        raise error from None
-    client.notify(Created(resource=resource))
-    return from_arm(answer.json(), client, created_here=True)
-
-
-def _adopt(client: Client, found: dict[str, Any], serves: str, model: RegisteredModel) -> Endpoint:
-    endpoint = from_arm(found, client)
-    if endpoint.tags.get(SERVES) == serves:
-        client.notify(AdoptedExisting(resource=endpoint.resource))
-        return endpoint
-    raise _taken(
-        endpoint.name, model, f"it is there, and serves {endpoint.tags.get(SERVES, 'something else')}"
-    )
-
-
-def _refuse_endpoint(answer: Answer, name: str, model: RegisteredModel) -> NoReturn:
+def _refuse_endpoint(answer: Answer, name: str, model: RegisteredModel, size: str) -> NoReturn:
     _, message = error_parts(answer.body)
     if answer.status == 409 or _SPEAKS_OF_NAME.search(message):
-        raise _taken(name, model, message)
+        raise _taken(name, model, size, message)
     refuse(answer, doing="create the endpoint", resource=f"endpoint {name}")
 
 
-def _taken(name: str, model: RegisteredModel, why: str) -> NameTaken:
+def _taken(name: str, model: RegisteredModel, size: str, why: str) -> NameTaken:
     free = f"{slug(model.name, _LONGEST_NAME - 6)}-{secrets.token_hex(2)}"
     return NameTaken(
         f"The endpoint name {name} is taken",
         resource=f"endpoint {name}",
         why=why or "names are unique in a region, over all its customers",
         costs="nothing: it was not created",
-        next_call=f'model.deploy("{free}", instance_type=...)',
+        next_call=f'model.deploy("{free}", instance_type="{size}")',
         suggestion=free,
     )
-
-
-def _still_blocked(answer: Answer) -> bool:
-    """Whether a name is that of an endpoint deleted a while ago: its creation answers 404 (azure-cli issue 7660)."""
-    return answer.status == 404
 
 
 def _default_name(client: Client, model: RegisteredModel, generation: int) -> str:
@@ -297,7 +333,6 @@ def _refuse_deployment(answer: Answer, resource: str) -> NoReturn:
             "The deployment was refused",
             resource=resource,
             why=f"{code}: {message}",
-            costs="nothing: it was not created",
             next_call="mend what it names, and deploy again",
             status_code=answer.status,
             code=code,
@@ -356,3 +391,5 @@ def _delete_after(
         client.notify(Deleted(resource=resource))
     if isinstance(error, PhiFinetuneError):
         error.costs = costs
+    if isinstance(error, DeadlineExceeded):
+        error.next_call = "deploy again, with a longer timeout"

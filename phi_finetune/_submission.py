@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from phi_finetune._lineage import DATA, DATA_DIGEST, INTENT, MADE_BY, MODEL, RESOLVED
 from phi_finetune._names import digest
-from phi_finetune.compute import MADE_BY
 from phi_finetune.errors import NameTaken, PhiFinetuneError, ServiceError
 from phi_finetune.events import AdoptedExisting, Created, Warned
 from phi_finetune.jobs import SPENT, FinetuneJob, from_arm
@@ -19,13 +19,6 @@ if TYPE_CHECKING:
     from phi_finetune.finetune import Finetune
 
 __all__ = ["submit"]
-
-INTENT = "phi-finetune.intent"
-"""The tag with the intent's digest, and the property with the intent itself."""
-RESOLVED = "phi-finetune.resolved"
-MODEL = "phi-finetune.model"
-DATA = "phi-finetune.data"
-DATA_DIGEST = "phi-finetune.data-digest"
 
 
 def submit(finetune: Finetune, client: Client, *, again: bool) -> FinetuneJob:

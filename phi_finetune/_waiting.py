@@ -19,6 +19,8 @@ T = TypeVar("T")
 FIRST_INTERVAL_S = 2.0
 LONGEST_INTERVAL_S = 30.0
 GROWTH = 1.5
+SHORTEST_PAUSE_S = 0.001
+"""Less than this is no time to wait: a clock may be too coarse to let it pass."""
 LOOKS_MAY_FAIL = 5
 """So many looks in a row may fail, each after its own retries, before a wait gives up."""
 
@@ -67,7 +69,7 @@ class Patience:
             DeadlineExceeded: None are.
         """
         limit_s = self.timeout.total_seconds()
-        if elapsed_s < limit_s:
+        if limit_s - elapsed_s >= SHORTEST_PAUSE_S:
             return limit_s - elapsed_s
         raise DeadlineExceeded(
             f"Waited {elapsed_s:.0f} s for {self.resource}, and the limit is {limit_s:.0f} s",

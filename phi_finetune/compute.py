@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 import attrs
 
 from phi_finetune._handles import WithoutHandle
+from phi_finetune._lineage import MADE_BY
 from phi_finetune.catalog import sizes
 from phi_finetune.errors import (
     ComputeFailed,
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 __all__ = ["GpuCompute", "GpuSku"]
 
 PROVISIONING_TIMEOUT = timedelta(minutes=30)
-MADE_BY = {"made-by": "phi-finetune"}
-"""The tag on everything that this library creates and that can cost money."""
 
 _NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9-]{1,30}[a-zA-Z0-9]")
 
@@ -161,16 +160,10 @@ class GpuCompute(WithoutHandle):
         Raises:
             NotFound: It is not there.
         """
-        from phi_finetune._azure.compute import API
+        from phi_finetune._azure.compute import get_cluster
 
-        client = self._handle()
-        body = client.get(
-            f"/computes/{self.name}",
-            api=API,
-            resource=self.resource,
-            doing="look up the cluster",
-            next_call="ensure() creates it",
-        )
+        client = self._real("refresh")
+        body = get_cluster(client, self.name)
         return from_arm(body, client)
 
     def scale(self, *, min_nodes: int | None = None, max_nodes: int | None = None) -> GpuCompute:
@@ -183,19 +176,20 @@ class GpuCompute(WithoutHandle):
         Raises:
             NotFound: It is not there.
         """
+        self._real("scale")
         now = self.refresh()
         wanted = attrs.evolve(
             now,
             min_nodes=now.min_nodes if min_nodes is None else min_nodes,
             max_nodes=now.max_nodes if max_nodes is None else max_nodes,
         )
-        return wanted._put(PROVISIONING_TIMEOUT)
+        return wanted._put(PROVISIONING_TIMEOUT, doing="scale the cluster")
 
     def delete(self, *, timeout: timedelta = PROVISIONING_TIMEOUT) -> None:
         """Delete the cluster, and see it gone. One that is not there is as good as deleted."""
         from phi_finetune._azure.compute import delete_cluster
 
-        client = self._handle()
+        client = self._real("delete")
         if delete_cluster(client, self.name, timeout):
             client.notify(Deleted(resource=self.resource))
 
@@ -212,6 +206,16 @@ class GpuCompute(WithoutHandle):
                 next_call=f'name it: ws.gpu_compute("{self.name}", size=...), or refresh() one that exists',
             )
         return find_sku(self._handle(), self.size)
+
+    def _real(self, verb: str) -> Client:
+        if not self.is_serverless:
+            return self._handle()
+        raise ConfigurationError(
+            f"Serverless compute cannot {verb}",
+            resource=self.resource,
+            why="Azure brings it with a job and takes it away again",
+            next_call="use it as it is: finetune.on(compute)",
+        )
 
     def _handle(self) -> Client:
         from phi_finetune._azure.client import attached
@@ -243,13 +247,13 @@ class GpuCompute(WithoutHandle):
         return found
 
     def _create(self, timeout: timedelta) -> GpuCompute:
-        made = self._put(timeout)
+        made = self._put(timeout, doing="create the cluster")
         client = self._handle()
         client.notify(Created(resource=self.resource))
         client.notify(ComputeReady(resource=self.resource, size=made.size or "", max_nodes=made.max_nodes))
         return made
 
-    def _put(self, timeout: timedelta) -> GpuCompute:
+    def _put(self, timeout: timedelta, *, doing: str) -> GpuCompute:
         from phi_finetune._azure.compute import create_cluster
 
         client = self._handle()
@@ -263,6 +267,7 @@ class GpuCompute(WithoutHandle):
             low_priority=self.low_priority,
             tags=MADE_BY,
             timeout=timeout,
+            doing=doing,
         )
         return from_arm(body, client)
 
@@ -365,13 +370,15 @@ def check_gpu_size(client: Client, size: str, resource: str) -> GpuSku:
 
 def from_arm(body: Mapping[str, Any], client: Client) -> GpuCompute:
     """A cluster from ARM's description of it."""
+    from phi_finetune._azure.paths import required
+
     outer: Mapping[str, Any] = body.get("properties") or {}
     inner: Mapping[str, Any] = outer.get("properties") or {}
     scale: Mapping[str, Any] = inner.get("scaleSettings") or {}
     size = inner.get("vmSize")
     known = sizes.find(str(size)) if size else None
     return GpuCompute(
-        name=str(body["name"]),
+        name=str(required(body, "name", "cluster")),
         # Azure answers in upper case; the catalogue's spelling is what allow lists use.
         size=known.name if known else size,
         min_nodes=int(scale.get("minNodeCount") or 0),

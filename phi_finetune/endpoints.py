@@ -313,7 +313,8 @@ class Endpoint(WithoutHandle):
             QuotaExceeded: The subscription has too few cores.
             DeploymentFailed: It did not become healthy; with the container's log.
         """
-        from phi_finetune._deploying import DeploymentSpec, add_or_undo, check_size
+        from phi_finetune._deploying import add_or_undo, check_size
+        from phi_finetune._deployment_spec import DeploymentSpec
 
         spec = DeploymentSpec(
             model=model.id,
@@ -419,9 +420,11 @@ class Endpoint(WithoutHandle):
 
 def from_arm(body: Mapping[str, Any], client: Client, *, created_here: bool = False) -> Endpoint:
     """An endpoint from ARM's description of it."""
+    from phi_finetune._azure.paths import required
+
     properties: Mapping[str, Any] = body.get("properties") or {}
     return Endpoint(
-        name=str(body["name"]),
+        name=str(required(body, "name", "endpoint")),
         scoring_uri=str(properties.get("scoringUri") or ""),
         auth=_AUTH.get(str(properties.get("authMode")).lower(), "key"),
         traffic={str(key): int(value) for key, value in (properties.get("traffic") or {}).items()},
@@ -469,8 +472,10 @@ def write_request(row: Turns, path: str | os.PathLike[str], sampling: Sampling |
 
 
 def _deployment(item: Mapping[str, Any], endpoint: str, traffic: Mapping[str, int]) -> Deployment:
+    from phi_finetune._azure.paths import required
+
     properties: Mapping[str, Any] = item.get("properties") or {}
-    name = str(item["name"])
+    name = str(required(item, "name", f"deployment of endpoint {endpoint}"))
     return Deployment(
         name=name,
         endpoint=endpoint,

@@ -72,6 +72,9 @@ __all__ = [
 ]
 
 
+_LONGEST_VALUE = 80
+
+
 class _Details(TypedDict, total=False):
     resource: str | None
     why: str | None
@@ -232,6 +235,15 @@ class InvalidParameter(PhiFinetuneError, ValueError):
         self.value = value
         self.allowed = allowed
 
+    def __str__(self) -> str:
+        head, *rest = super().__str__().split("\n")
+        lines = [head]
+        if self.name is not None and self.value is not None:
+            lines.append(f"Given: {self.name} = {_short(self.value)}")
+        if self.allowed:
+            lines.append(f"Allowed: {self.allowed}")
+        return "\n".join([*lines, *rest])
+
 
 class InvalidData(PhiFinetuneError, ValueError):
     """A data set that the service would refuse or train wrongly on. Nothing was sent.
@@ -258,6 +270,11 @@ class InvalidData(PhiFinetuneError, ValueError):
         self.row = row
         self.path = path
         self.rule = rule
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}..."
 
 
 class NameTaken(PhiFinetuneError):

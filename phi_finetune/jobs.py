@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from phi_finetune._handles import WithoutHandle
+from phi_finetune._lineage import MODEL
 from phi_finetune._names import digest, slug
 from phi_finetune._waiting import Look, Patience, wait_for, watch
 from phi_finetune.errors import (
@@ -249,9 +250,12 @@ class FinetuneJob(WithoutHandle):
         """
         from phi_finetune._azure.jobs import cancel_job
 
-        answer = cancel_job(self._handle(), self.name)
-        if answer.status == 400:
-            return self.refresh()
+        refusal = cancel_job(self._handle(), self.name)
+        if refusal is not None:
+            now = self.refresh()
+            if now.ended:
+                return now
+            raise refusal
         return wait_for(self._look(), self._patience(timeout))
 
     def diagnose(self) -> Diagnosis:
@@ -374,10 +378,12 @@ class FinetuneJob(WithoutHandle):
 
 def from_arm(body: Mapping[str, Any], client: Client) -> FinetuneJob:
     """A job from ARM's description of it."""
+    from phi_finetune._azure.paths import required
+
     properties: Mapping[str, Any] = body.get("properties") or {}
     services = properties.get("services") or {}
     created = (body.get("systemData") or {}).get("createdAt")
-    name = str(body["name"])
+    name = str(required(body, "name", "job"))
     return FinetuneJob(
         name=name,
         status=str(properties.get("status")),
@@ -405,7 +411,7 @@ def _base_model(properties: Mapping[str, Any]) -> str | None:
         uri = ((node.get("inputs") or {}).get("mlflow_model_path") or {}).get("uri")
         if uri:
             return str(uri)
-    return (properties.get("tags") or {}).get("phi-finetune.model")
+    return (properties.get("tags") or {}).get(MODEL)
 
 
 def _step(run: Mapping[str, Any]) -> JobStep:

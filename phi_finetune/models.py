@@ -163,10 +163,15 @@ def look_up(client: Client, name: str, *, version: str | None, registry: str) ->
 
 def from_registry(body: Mapping[str, Any], registry: str, client: Client, *, pinned: bool) -> FoundationModel:
     """A foundation model from a registry's answer about one version."""
+    from phi_finetune._azure.paths import required
     from phi_finetune.catalog import successors
 
     properties: Mapping[str, Any] = body.get("properties") or {}
-    name, _, version = str(body["id"]).rpartition("/models/")[2].partition("/versions/")
+    name, _, version = (
+        str(required(body, "id", f"model in registry {registry}"))
+        .rpartition("/models/")[2]
+        .partition("/versions/")
+    )
     facts = _Facts(
         tags=properties.get("tags") or {},
         notes=properties.get("properties") or {},

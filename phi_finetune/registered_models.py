@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from phi_finetune._handles import WithoutHandle
-from phi_finetune.compute import MADE_BY
+from phi_finetune._lineage import DATA, DATA_DIGEST, JOB, MADE_BY, MODEL
 from phi_finetune.errors import InvalidParameter, NameTaken, NotFound, UnexpectedAnswer
 from phi_finetune.events import AdoptedExisting, Created
 
@@ -22,11 +22,6 @@ if TYPE_CHECKING:
     from phi_finetune.jobs import FinetuneJob
 
 __all__ = ["RegisteredModel"]
-
-JOB = "phi-finetune.job"
-MODEL = "phi-finetune.model"
-DATA = "phi-finetune.data"
-DATA_DIGEST = "phi-finetune.data-digest"
 
 
 @attrs.frozen(slots=False)
@@ -122,7 +117,8 @@ class RegisteredModel(WithoutHandle):
             QuotaExceeded: The subscription has too few cores.
             DeploymentFailed: It did not become healthy; with the container's log.
         """
-        from phi_finetune._deploying import DeploymentSpec, deploy
+        from phi_finetune._deploying import EndpointSpec, deploy
+        from phi_finetune._deployment_spec import DeploymentSpec
         from phi_finetune.endpoints import Probe
 
         spec = DeploymentSpec(
@@ -136,16 +132,8 @@ class RegisteredModel(WithoutHandle):
             readiness=readiness or Probe(),
             tags={**(tags or {}), **self._lineage()},
         )
-        return deploy(
-            self._handle(),
-            self,
-            spec,
-            endpoint=name,
-            auth=auth,
-            description=description,
-            tags=tags or {},
-            timeout=timeout,
-        )
+        endpoint = EndpointSpec(name, auth, description, tags or {})
+        return deploy(self._handle(), self, spec, endpoint, timeout)
 
     def download(self, folder: str | os.PathLike[str]) -> Path:
         """Copy the model's files into ``folder/<name>-<version>``; nothing half-written is left under that name.

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 from datetime import timedelta
 from typing import Any
-from urllib.parse import quote
 
 from phi_finetune._azure.client import PROVIDER, Client
 from phi_finetune._azure.entities import cluster_body
 from phi_finetune._azure.hosts import ARM
 from phi_finetune._azure.operations import Failed, follow, wait_gone
+from phi_finetune._azure.paths import segment
 from phi_finetune._azure.rest import Answer
 from phi_finetune._azure.translate import azure_ai_ml_errors, error_parts, expect, refuse, speaks_of_quota
 from phi_finetune.errors import ComputeFailed, QuotaExceeded
 
-__all__ = ["create_cluster", "delete_cluster", "family_usage", "find_cluster", "list_clusters", "vm_sizes"]
+__all__ = [
+    "create_cluster",
+    "delete_cluster",
+    "family_usage",
+    "find_cluster",
+    "get_cluster",
+    "list_clusters",
+    "vm_sizes",
+]
 
 API = "2023-08-01-preview"
 
@@ -22,6 +30,21 @@ API = "2023-08-01-preview"
 def find_cluster(client: Client, name: str) -> dict[str, Any] | None:
     """A cluster as ARM describes it; None where there is none."""
     return client.find(_path(name), api=API, resource=f"cluster {name}", doing="look up the cluster")
+
+
+def get_cluster(client: Client, name: str) -> dict[str, Any]:
+    """A cluster as ARM describes it.
+
+    Raises:
+        NotFound: There is none.
+    """
+    return client.get(
+        _path(name),
+        api=API,
+        resource=f"cluster {name}",
+        doing="look up the cluster",
+        next_call=f'ws.gpu_compute("{name}", size=...).ensure() creates it',
+    )
 
 
 def list_clusters(client: Client) -> list[dict[str, Any]]:
@@ -60,6 +83,7 @@ def create_cluster(
     low_priority: bool,
     tags: dict[str, str],
     timeout: timedelta,
+    doing: str,
 ) -> dict[str, Any]:
     """Create a cluster, or set an existing one's scale, and wait until it can take jobs.
 
@@ -85,7 +109,7 @@ def create_cluster(
         body = cluster_body(cluster)
     answer = client.rest.send("PUT", client.url + _path(name), query={"api-version": API}, body=body)
     if answer.status not in (200, 201):
-        _refuse_cluster(answer, resource)
+        _refuse_cluster(answer, resource, doing)
     next_call = f'look again: ws.gpu_compute("{name}", size="{size}").ensure()'
     try:
         follow(client, answer, resource=resource, timeout=timeout, next_call=next_call)
@@ -99,6 +123,7 @@ def delete_cluster(client: Client, name: str, timeout: timedelta) -> bool:
     resource = f"cluster {name}"
     query = {"api-version": API, "underlyingResourceAction": "Delete"}
     answer = client.rest.send("DELETE", client.url + _path(name), query=query)
+    client.check_workspace(answer)
     if answer.status in (204, 404):
         return False
     expect(answer, 200, 202, doing="delete the cluster", resource=resource)
@@ -125,11 +150,11 @@ def _ready(client: Client, name: str) -> dict[str, Any]:
     return body
 
 
-def _refuse_cluster(answer: Answer, resource: str) -> None:
+def _refuse_cluster(answer: Answer, resource: str, doing: str) -> None:
     code, message = error_parts(answer.body)
     if answer.status == 400 and speaks_of_quota(code, message):
         raise _failed(resource, code, message)
-    refuse(answer, doing="create the cluster", resource=resource)
+    refuse(answer, doing=doing, resource=resource)
 
 
 def _failed(resource: str, code: str | None, message: str) -> ComputeFailed | QuotaExceeded:
@@ -161,4 +186,4 @@ def _same(one: str, other: str) -> bool:
 
 
 def _path(name: str) -> str:
-    return f"/computes/{quote(name)}"
+    return f"/computes/{segment(name)}"

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import quote
 
 from phi_finetune._azure.client import Client
 from phi_finetune._azure.operations import follow, wait_gone
+from phi_finetune._azure.paths import segment
 from phi_finetune._azure.rest import Answer
 from phi_finetune._azure.translate import azure_ai_ml_errors, expect
 
 if TYPE_CHECKING:
     from azure.ai.ml.entities import ProbeSettings
 
-    from phi_finetune._deploying import DeploymentSpec
+    from phi_finetune._deployment_spec import DeploymentSpec
     from phi_finetune.endpoints import Probe
 
 __all__ = [
@@ -108,7 +108,7 @@ def put_deployment(client: Client, endpoint: str, spec: DeploymentSpec) -> Answe
             tags=dict(spec.tags),
         )
         body = deployment_body(entity, location)
-    url = f"{client.url}{_path(endpoint)}/deployments/{quote(spec.name)}"
+    url = f"{client.url}{_path(endpoint)}/deployments/{segment(spec.name)}"
     return client.rest.send("PUT", url, query={"api-version": DEPLOYMENT_API}, body=body)
 
 
@@ -147,7 +147,7 @@ def keys(client: Client, name: str) -> tuple[str, str]:
 
 def logs(client: Client, endpoint: str, deployment: str, *, lines: int, container: str | None = None) -> str:
     """The last lines that a deployment's container wrote."""
-    url = f"{client.url}{_path(endpoint)}/deployments/{quote(deployment)}/getLogs"
+    url = f"{client.url}{_path(endpoint)}/deployments/{segment(deployment)}/getLogs"
     body: dict[str, object] = {"tail": lines}
     if container is not None:
         body["containerType"] = container
@@ -166,22 +166,25 @@ def delete_endpoint(client: Client, name: str, timeout: timedelta) -> bool:
 def delete_deployment(client: Client, endpoint: str, name: str, timeout: timedelta) -> bool:
     """Delete a deployment, and see it gone; False where it was not there."""
     resource = f"deployment {name} of endpoint {endpoint}"
-    return _delete(client, f"{_path(endpoint)}/deployments/{quote(name)}", DEPLOYMENT_API, resource, timeout)
+    return _delete(
+        client, f"{_path(endpoint)}/deployments/{segment(name)}", DEPLOYMENT_API, resource, timeout
+    )
 
 
 def _delete(client: Client, path: str, api: str, resource: str, timeout: timedelta) -> bool:
     answer = client.rest.send("DELETE", client.url + path, query={"api-version": api})
+    client.check_workspace(answer)
     if answer.status in (204, 404):
         return False
     next_call = "delete it again, or in the studio: it costs money until it is gone"
-    expect(answer, 200, 202, doing="delete it", resource=resource, next_call=next_call)
+    expect(answer, 200, 202, doing=f"delete {resource}", resource=resource, next_call=next_call)
     follow(client, answer, resource=resource, timeout=timeout, next_call=next_call)
     wait_gone(client, path, api=api, resource=resource, timeout=timeout, next_call=next_call)
     return True
 
 
 def _path(name: str) -> str:
-    return f"/onlineEndpoints/{quote(name)}"
+    return f"/onlineEndpoints/{segment(name)}"
 
 
 def _probe(probe: Probe) -> ProbeSettings:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 import attrs
 
 from phi_finetune._azure.client import PIPELINE_BUILDER, Client
-from phi_finetune._azure.rest import Answer
+from phi_finetune._azure.paths import segment
 from phi_finetune._azure.translate import azure_ai_ml_errors, expect
+from phi_finetune.errors import ServiceError
 
 if TYPE_CHECKING:
     from azure.ai.ml.entities import PipelineJob
@@ -122,11 +122,17 @@ def list_jobs(client: Client) -> list[dict[str, Any]]:
     )
 
 
-def cancel_job(client: Client, name: str) -> Answer:
-    """Ask for a job's cancellation. A job that has ended is refused with 400, and that answer is given back."""
-    answer = client.rest.send("POST", f"{client.url}{_path(name)}/cancel", query={"api-version": CANCEL_API})
-    return expect(answer, 200, 202, 400, doing="cancel the job", resource=f"job {name}")
+def cancel_job(client: Client, name: str) -> ServiceError | None:
+    """Ask for a job's cancellation; give the error where the service refuses, as it does for one that has ended."""
+    url = f"{client.url}{_path(name)}/cancel"
+    answer = client.rest.send("POST", url, query={"api-version": CANCEL_API})
+    client.check_workspace(answer)
+    try:
+        expect(answer, 200, 202, doing="cancel the job", resource=f"job {name}")
+    except ServiceError as refused:
+        return refused
+    return None
 
 
 def _path(name: str) -> str:
-    return f"/jobs/{quote(name)}"
+    return f"/jobs/{segment(name)}"

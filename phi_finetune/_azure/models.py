@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote
 
 from phi_finetune._azure.client import Client
 from phi_finetune._azure.entities import model_body
+from phi_finetune._azure.paths import required, segment
 from phi_finetune._azure.translate import azure_ai_ml_errors, expect
 
 __all__ = ["find_model", "latest_version", "list_models", "put_model"]
@@ -18,7 +18,7 @@ API = "2023-08-01-preview"
 def find_model(client: Client, name: str, version: str) -> dict[str, Any] | None:
     """A model version as ARM describes it; None where there is none."""
     return client.find(
-        f"{_path(name)}/{quote(version)}",
+        f"{_path(name)}/{segment(version)}",
         api=API,
         resource=f"model {name}:{version}",
         doing="look up the model",
@@ -45,7 +45,7 @@ def list_models(client: Client) -> list[str]:
         doing="list the models",
         query={"listViewType": "ActiveOnly"},
     )
-    return [str(item["name"]) for item in items]
+    return [str(required(item, "name", "model")) for item in items]
 
 
 def put_model(
@@ -70,10 +70,10 @@ def put_model(
             tags=dict(tags),
         )
         body = model_body(model)
-    url = f"{client.url}{_path(name)}/{quote(version)}"
+    url = f"{client.url}{_path(name)}/{segment(version)}"
     answer = client.rest.send("PUT", url, query={"api-version": API}, body=body)
     return expect(answer, 200, 201, doing="register the model", resource=resource).json()
 
 
 def _path(name: str) -> str:
-    return f"/models/{quote(name)}/versions"
+    return f"/models/{segment(name)}/versions"

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from difflib import get_close_matches
 from typing import Any
-from urllib.parse import quote
 
 from phi_finetune._azure.client import PROVIDER, Client
 from phi_finetune._azure.hosts import REGISTRY_API
+from phi_finetune._azure.paths import required, segment
 from phi_finetune._azure.translate import expect
-from phi_finetune.errors import ModelRetired, NotFound, UnexpectedAnswer
+from phi_finetune.errors import ModelRetired, NotFound
 
 __all__ = ["find_component", "find_model", "list_models"]
 
@@ -36,7 +36,7 @@ def find_model(client: Client, registry: str, name: str, version: str | None) ->
 
 
 def _look_up_model(client: Client, base: str, registry: str, name: str, version: str) -> dict[str, Any]:
-    url = f"{base}/models/{quote(name)}/versions/{quote(version)}"
+    url = f"{base}/models/{segment(name)}/versions/{segment(version)}"
     answer = client.rest.send("GET", url, query={"api-version": API})
     if answer.status == 404:
         raise _no_model(client, base, registry, name, version)
@@ -62,9 +62,9 @@ def find_component(client: Client, registry: str, name: str, version: str | None
 
 def _look_up_component(client: Client, registry: str, name: str, version: str | None) -> dict[str, Any]:
     resource = f"component {name}:{version or 'latest'} in registry {registry}"
-    url = f"{_base(client, registry)}/components/{quote(name)}/versions"
+    url = f"{_base(client, registry)}/components/{segment(name)}/versions"
     if version is not None:
-        answer = client.rest.send("GET", f"{url}/{quote(version)}", query={"api-version": API})
+        answer = client.rest.send("GET", f"{url}/{segment(version)}", query={"api-version": API})
         return expect(answer, 200, doing="look up the pipeline component", resource=resource).json()
     query = {"$orderBy": "createdtime desc", "$top": "1", "api-version": API}
     answer = client.rest.send("GET", url, query=query)
@@ -87,21 +87,15 @@ def _discover(client: Client, registry: str) -> str:
     resource = f"registry {registry}"
     answer = client.rest.send(
         "GET",
-        f"{REGISTRY_API}/registrymanagement/v1.0/registries/{quote(registry)}/discovery",
+        f"{REGISTRY_API}/registrymanagement/v1.0/registries/{segment(registry)}/discovery",
         query={"api-version": "v1.0"},
     )
     next_call = "check the registry's name; a registry of your own needs the role AzureML Registry User"
     body = expect(answer, 200, doing="find the registry", resource=resource, next_call=next_call).json()
-    try:
-        host, subscription, group = (
-            body["primaryRegionResourceProviderUri"],
-            body["subscriptionId"],
-            body["resourceGroup"],
-        )
-    except KeyError as missing:
-        raise UnexpectedAnswer(
-            "The registry does not say where it is", resource=resource, why=f"no {missing}"
-        ) from None
+    host, subscription, group = (
+        str(required(body, key, resource))
+        for key in ("primaryRegionResourceProviderUri", "subscriptionId", "resourceGroup")
+    )
     return (
         f"{host.rstrip('/')}/mferp/managementfrontend/subscriptions/{subscription}/resourceGroups/{group}"
         f"{PROVIDER}/registries/{registry}"
@@ -111,7 +105,7 @@ def _discover(client: Client, registry: str) -> str:
 def _latest(client: Client, base: str, registry: str, name: str) -> str:
     answer = client.rest.send(
         "GET",
-        f"{base}/models/{quote(name)}/versions",
+        f"{base}/models/{segment(name)}/versions",
         query={"$orderBy": "createdtime desc", "$top": "1", "api-version": API},
     )
     # service.md: an unknown name lists as 200 with nothing in it; other registries answer 404.
@@ -122,7 +116,7 @@ def _latest(client: Client, base: str, registry: str, name: str) -> str:
     ]
     if not items:
         raise _no_model(client, base, registry, name, None)
-    return str(items[0]["id"]).rpartition("/versions/")[2]
+    return str(required(items[0], "id", f"registry {registry}")).rpartition("/versions/")[2]
 
 
 def _no_model(
@@ -161,7 +155,7 @@ def _use_instead(successor: str | None) -> str:
 
 def _archived_versions(client: Client, base: str, name: str) -> list[str]:
     answer = client.rest.send(
-        "GET", f"{base}/models/{quote(name)}/versions", query={"listViewType": "All", "api-version": API}
+        "GET", f"{base}/models/{segment(name)}/versions", query={"listViewType": "All", "api-version": API}
     )
     if answer.status != 200:
         return []

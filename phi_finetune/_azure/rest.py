@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from phi_finetune._azure.transport import Transport
     from phi_finetune._token_cache import CachedCredential
 
-__all__ = ["Answer", "Rest"]
+__all__ = ["Answer", "Rest", "sign_in_lapsed"]
+
+_MOST_CAUSES = 4
 
 
 @attrs.frozen
@@ -91,7 +93,7 @@ class Rest:
         Raises:
             ServiceUnreachable: No answer came.
         """
-        from azure.core.exceptions import AzureError
+        from azure.core.exceptions import AzureError, ClientAuthenticationError
         from azure.core.rest import HttpRequest
 
         if query:
@@ -107,12 +109,14 @@ class Rest:
         asked = f"{method} {url.partition('?')[0]}"
         try:
             response = self._transport.send(request)
+        except ClientAuthenticationError as error:
+            raise sign_in_lapsed(error) from None
         except AzureError as error:
             # Not chained: azure-core's error holds the request, and with it the token.
             raise ServiceUnreachable(
                 "Azure did not answer",
                 resource=asked,
-                why=type(error).__name__,
+                why=_causes(error),
                 next_call="check the network and call again; a change is looked for before it is sent again",
             ) from None
         lower = {name.lower(): value for name, value in response.headers.items()}
@@ -134,6 +138,15 @@ class Rest:
         except AzureError as error:
             # Not chained: the error of azure-identity may hold the sign-in's request.
             raise sign_in_lapsed(error) from None
+
+
+def _causes(error: BaseException | None) -> str:
+    """What kinds of errors led to this one, the last first; their texts may hold a signature, so they are left out."""
+    kinds: list[str] = []
+    while error is not None and len(kinds) < _MOST_CAUSES:
+        kinds.append(type(error).__name__)
+        error = getattr(error, "inner_exception", None) or error.__cause__ or error.__context__
+    return ", from ".join(kinds)
 
 
 def sign_in_lapsed(error: Exception) -> AuthenticationFailed:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import quote
 
 from phi_finetune._azure.client import Client
+from phi_finetune._azure.paths import required, segment
 from phi_finetune._azure.translate import expect
 
 __all__ = ["child_runs", "log_text", "metric_history", "mlflow_runs", "run_details"]
@@ -14,14 +14,14 @@ __all__ = ["child_runs", "log_text", "metric_history", "mlflow_runs", "run_detai
 
 def run_details(client: Client, run: str) -> dict[str, Any]:
     """State, error and log files of one run."""
-    url = f"{client.facts.api}/history/v1.0{client.path}/runs/{quote(run)}/details"
+    url = f"{client.facts.api}/history/v1.0{client.path}/runs/{segment(run)}/details"
     answer = client.rest.send("GET", url, query={"api-version": "v1.0"})
     return expect(answer, 200, doing="look up the run", resource=f"run {run}").json()
 
 
 def child_runs(client: Client, run: str) -> list[dict[str, Any]]:
     """The runs of a job's steps."""
-    url = f"{client.facts.api}/history/v1.0{client.path}/runs/{quote(run)}/children"
+    url = f"{client.facts.api}/history/v1.0{client.path}/runs/{segment(run)}/children"
     runs: list[dict[str, Any]] = []
     query = {"api-version": "v1.0"}
     while True:
@@ -42,19 +42,22 @@ def log_text(client: Client, url: str, resource: str) -> str:
     return expect(answer, 200, doing="read the log", resource=resource).body.decode(errors="replace")
 
 
-def mlflow_runs(client: Client, job: str, experiment: str | None = None) -> list[dict[str, Any]]:
+def mlflow_runs(client: Client, job: str) -> list[dict[str, Any]]:
     """The MLflow runs of a job: its own and all below it, wherever in the tree."""
-    root = _mlflow(client, "GET", "runs/get", f"job {job}", query={"run_id": job, "run_uuid": job})["run"]
+    resource = f"job {job}"
+    answer = _mlflow(client, "GET", "runs/get", resource, query={"run_id": job, "run_uuid": job})
+    root = required(answer, "run", resource)
     body: dict[str, Any] = {
-        "experiment_ids": [root["info"]["experiment_id"]],
+        "experiment_ids": [required(required(root, "info", resource), "experiment_id", resource)],
         "filter": f"tags.mlflow.rootRunId='{job}'",
         "run_view_type": "ACTIVE_ONLY",
         "max_results": 1000,
     }
-    found = {root["info"]["run_id"]: root}
+    found = {job: root}
     while True:
-        page = _mlflow(client, "POST", "runs/search", f"job {job}", body=body)
-        found.update((run["info"]["run_id"], run) for run in page.get("runs", ()))
+        page = _mlflow(client, "POST", "runs/search", resource, body=body)
+        for run in page.get("runs", ()):
+            found[required(required(run, "info", resource), "run_id", resource)] = run
         token = page.get("next_page_token")
         if not token:
             return list(found.values())

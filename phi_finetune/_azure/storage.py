@@ -67,7 +67,12 @@ def list_blobs(client: Client, prefix: str) -> list[str]:
         url = f"{store.url}?{query}" + (f"&{store.sas}" if store.sas else "")
         answer = client.rest.send("GET", url, headers=_headers(), signed=not store.sas)
         expect(answer, 200, doing="list the blobs", resource=f"blobs under {prefix}")
-        tree = ElementTree.fromstring(answer.body)
+        try:
+            tree = ElementTree.fromstring(answer.body)
+        except ElementTree.ParseError:
+            raise UnexpectedAnswer(
+                "The list of blobs cannot be read", resource=f"blobs under {prefix}", next_call="call again"
+            ) from None
         names.extend(name.text or "" for name in tree.iterfind("./Blobs/Blob/Name"))
         marker = tree.findtext("NextMarker") or ""
         if not marker:

@@ -30,12 +30,19 @@ from phi_finetune.errors import (
     QuotaExceeded,
     ServiceError,
     ServiceUnreachable,
+    UnexpectedAnswer,
 )
 
 __all__ = ["azure_ai_ml_errors", "error_parts", "expect", "refuse", "speaks_of_quota"]
 
 _QUOTA = re.compile(r"quota", re.IGNORECASE)
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
+_BAD_REQUEST = (400, 409, 422)
+_BLOB_RIGHTS = (
+    "AuthorizationPermissionMismatch",
+    "AuthorizationFailure",
+    "KeyBasedAuthenticationNotPermitted",
+)
 _ACTION = re.compile(r"(?:perform action|action) '([^']+)'")
 
 
@@ -57,9 +64,12 @@ def refuse(answer: Answer, *, doing: str, resource: str, next_call: str | None =
         answer: The refusal.
         doing: What was attempted, as in "Could not <doing>".
         resource: On what.
-        next_call: What comes next, where the caller knows better than the table.
+        next_call: What comes next, where the caller knows better than the table; for a sign-in, a right, a quota or
+            a bad request the table knows better.
     """
     code, message = error_parts(answer.body)
+    # A blob store tells its code in a header, and its message in XML that says no more.
+    code = code or answer.headers.get("x-ms-error-code")
     raise _error(
         answer.status, code, message, doing, resource, next_call, answer.headers.get("x-ms-request-id")
     )
@@ -96,6 +106,7 @@ def azure_ai_ml_errors(*, doing: str, resource: str) -> Iterator[None]:
     """
     from azure.ai.ml.exceptions import MlException
     from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError
+    from jwt.exceptions import PyJWTError
 
     try:
         with without_notices():
@@ -112,6 +123,21 @@ def azure_ai_ml_errors(*, doing: str, resource: str) -> Iterator[None]:
             raise ServiceError(f"Could not {doing}", resource=resource, why=message[:2000]) from None
         raise ServiceUnreachable(
             f"Could not {doing}", resource=resource, why=type(error).__name__, next_call="call again"
+        ) from None
+    except PyJWTError:
+        raise AuthenticationFailed(
+            f"Could not {doing}",
+            resource=resource,
+            why="azure-ai-ml reads the token for https://ml.azure.com, and the credential's is not a JWT",
+            next_call="give connect() a credential of Entra ID",
+        ) from None
+    except (ValueError, TypeError, AttributeError, LookupError) as error:
+        # What azure-ai-ml raises when an answer is cut, or lacks something: it reads without checking.
+        raise UnexpectedAnswer(
+            f"Could not {doing}",
+            resource=resource,
+            why=f"azure-ai-ml could not read an answer or a value ({type(error).__name__})",
+            next_call="call again",
         ) from None
 
 
@@ -155,12 +181,13 @@ def _error(
     request_id: str | None,
 ) -> PhiFinetuneError:
     kind, advice = _kind(status, code, message)
+    known_better = kind not in (NotFound, ServiceError) or status in _BAD_REQUEST
     why = message or f"HTTP {status} without a message"
     return kind(
         f"Could not {doing}",
         resource=resource,
         why=f"{code}: {why}" if code else why,
-        next_call=next_call or advice,
+        next_call=advice if known_better else next_call or advice,
         status_code=status,
         code=code,
         request_id=request_id,
@@ -173,6 +200,11 @@ def _kind(status: int, code: str | None, message: str) -> tuple[type[PhiFinetune
         if tenant:
             return AuthenticationFailed, f"sign in to the right tenant: az login --tenant {tenant}"
         return AuthenticationFailed, "sign in again (az login), or give connect() another credential"
+    if status == 403 and code in _BLOB_RIGHTS:
+        return (
+            PermissionMissing,
+            "ask for the role Storage Blob Data Contributor on the workspace's storage account",
+        )
     if status == 403:
         action = _ACTION.search(message)
         lacks = f"the action {action.group(1)}" if action else "the role AzureML Data Scientist"
@@ -184,4 +216,6 @@ def _kind(status: int, code: str | None, message: str) -> tuple[type[PhiFinetune
             QuotaExceeded,
             "ask for more at https://aka.ms/azuremlquota, or take a smaller size or fewer nodes",
         )
+    if status in _BAD_REQUEST:
+        return ServiceError, "mend what the message names, and call again"
     return ServiceError, "call again later; if it stays, open a support case with the request id"
