@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn, get_args
 
 import attrs
 
@@ -21,6 +21,7 @@ from phi_finetune.endpoints import AuthMode, Endpoint, check_name, from_arm
 from phi_finetune.errors import (
     DeadlineExceeded,
     DeploymentFailed,
+    InvalidParameter,
     NameTaken,
     PhiFinetuneError,
     QuotaExceeded,
@@ -67,6 +68,13 @@ def deploy(
 
     if endpoint.name is not None:
         check_name("endpoint", endpoint.name)
+    if endpoint.auth not in get_args(AuthMode):
+        raise InvalidParameter(
+            "An endpoint cannot be signed in to so",
+            name="auth",
+            value=endpoint.auth,
+            allowed=", ".join(get_args(AuthMode)),
+        )
     check_size(client, model, spec.instance_type)
     for generation in range(1, _GENERATIONS):
         name = endpoint.name or _default_name(client, model, generation)

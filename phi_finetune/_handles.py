@@ -25,6 +25,13 @@ class WithoutHandle:
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
 
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        # Frozen, so the object is as good as its copy; and only a pickle should lose the handle.
+        return self
+
     def attached_to(self, client: Client) -> Self:
         """The same, with another handle."""
         revived = object.__new__(type(self))

@@ -9,7 +9,14 @@ import attrs
 
 from phi_finetune._lineage import DATA, DATA_DIGEST, INTENT, MADE_BY, MODEL, RESOLVED
 from phi_finetune._names import digest
-from phi_finetune.errors import NameTaken, PhiFinetuneError, ServiceError
+from phi_finetune.errors import (
+    NameTaken,
+    OutcomeUnknown,
+    PhiFinetuneError,
+    ServiceError,
+    ServiceUnreachable,
+    UnexpectedAnswer,
+)
 from phi_finetune.events import AdoptedExisting, Created, Warned
 from phi_finetune.jobs import SPENT, FinetuneJob, from_arm
 from phi_finetune.plans import COMPONENT, COMPONENT_REGISTRY, FinetunePlan, resolve
@@ -71,10 +78,8 @@ def _send(finetune: Finetune, client: Client, name: str, intent: dict[str, Any])
     )
     try:
         submitted = submit_pipeline(client, job)
-    except ServiceError as refused:
-        if refused.status_code != 409:
-            raise
-        return _adopt_rival(finetune, client, name, intent, refused)
+    except (ServiceError, ServiceUnreachable, UnexpectedAnswer) as error:
+        return _after(error, finetune, client, name, intent)
     client.notify(Created(resource=f"job {name}"))
     return FinetuneJob(
         name=name,
@@ -89,13 +94,24 @@ def _send(finetune: Finetune, client: Client, name: str, intent: dict[str, Any])
     )
 
 
-def _adopt_rival(
-    finetune: Finetune, client: Client, name: str, intent: dict[str, Any], refused: ServiceError
+def _after(
+    error: PhiFinetuneError, finetune: Finetune, client: Client, name: str, intent: dict[str, Any]
 ) -> FinetuneJob:
-    """Another process, or an answer that was lost, submitted it first."""
-    found = _find(client, name)
+    """Look what became of a submission: its answer was lost, or another process was first, or it was refused."""
+    if isinstance(error, ServiceError) and error.status_code != 409:
+        raise error
+    try:
+        found = _find(client, name)
+    except (ServiceError, ServiceUnreachable, UnexpectedAnswer) as second:
+        raise OutcomeUnknown(
+            "It is not known whether the job was submitted",
+            resource=f"job {name}",
+            why=f"the answer was lost ({error.why}), and so was the look after it ({second.why})",
+            costs="the job may be running",
+            next_call="submit() again: it finds the job if it is there",
+        ) from None
     if found is None:
-        raise refused
+        raise error
     _check_same(found, intent, name)
     return _adopt(finetune, client, found)
 

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 import attrs
 
 from phi_finetune.errors import DeadlineExceeded, ServiceError, ServiceUnreachable, UnexpectedAnswer
-from phi_finetune.events import Waiting
+from phi_finetune.events import Event, Waiting
 from phi_finetune.protocols import Clock, Listener
 
 __all__ = ["Look", "wait_for", "watch"]
@@ -33,11 +33,13 @@ class Look(Generic[T]):
         status: The state, as the service names it.
         value: What was waited for; None while it is not there.
         hint_s: How long the service asks to wait before the next look, in seconds.
+        news: What happened since the look before.
     """
 
     status: str
     value: T | None = None
     hint_s: float | None = None
+    news: tuple[Event, ...] = ()
 
 
 @attrs.frozen

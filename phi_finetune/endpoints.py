@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import attrs
 
 from phi_finetune._handles import WithoutHandle
-from phi_finetune.errors import ConfigurationError, InvalidParameter
+from phi_finetune.errors import ConfigurationError, InvalidParameter, PhiFinetuneError
 from phi_finetune.events import Deleted, Warned
 from phi_finetune.scoring import ChatReply, Sampling, Turns, read_reply, request_body, send
 
@@ -157,11 +157,23 @@ class Endpoint(WithoutHandle):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.created_here:
+        if self.created_here and error is None:
             self.delete()
+            return
+        if self.created_here and error is not None:
+            self._delete_after(error)
             return
         message = "it was there before, so it is left, and goes on billing; endpoint.delete() ends that"
         self._handle().notify(Warned(resource=self.resource, message=message))
+
+    def _delete_after(self, error: BaseException) -> None:
+        """Delete, and let no failure of that take the place of the error that ended the block."""
+        try:
+            self.delete()
+        except PhiFinetuneError as second:
+            message = f"{self.resource} may still be there, and bill: {second.what}"
+            error.add_note(f"{message}. Next: ws.endpoint({self.name!r}).delete()")
+            self._handle().notify(Warned(resource=self.resource, message=message))
 
     def chat(
         self,
@@ -207,14 +219,18 @@ class Endpoint(WithoutHandle):
         Raises:
             ScoringFailed: One was not answered; those before it were given.
         """
+        if concurrency < 1:
+            raise InvalidParameter(
+                "Nobody can ask", name="concurrency", value=concurrency, allowed="1 or more"
+            )
         client, chosen = self._handle(), sampling or Sampling()
 
         def ask(message: Turns) -> ChatReply:
             return read_reply(send(client, self, request_body(message, chosen), None), self.resource)
 
         waiting = iter(messages)
-        with ThreadPoolExecutor(max_workers=max(1, concurrency)) as pool:
-            asked = deque(pool.submit(ask, message) for message in islice(waiting, max(1, concurrency)))
+        with ThreadPoolExecutor(max_workers=concurrency) as pool:
+            asked = deque(pool.submit(ask, message) for message in islice(waiting, concurrency))
             while asked:
                 reply = asked.popleft().result()
                 asked.extend(pool.submit(ask, message) for message in islice(waiting, 1))

@@ -18,7 +18,7 @@
     |   `-- JobCanceled                 ... because somebody canceled it
     |-- DeploymentFailed                a deployment did not become healthy
     |-- ScoringFailed                   an endpoint did not answer
-    |   |-- ScoringUnauthorized         401
+    |   |-- ScoringUnauthorized         401, 403
     |   |-- ScoringUnavailable          404: no deployment takes traffic
     |   |-- ScoringTimeout(TimeoutError)  408
     |   |-- ScoringModelError           424: the model's own code failed
@@ -238,9 +238,10 @@ class InvalidParameter(PhiFinetuneError, ValueError):
     def __str__(self) -> str:
         head, *rest = super().__str__().split("\n")
         lines = [head]
-        if self.name is not None and self.value is not None:
-            lines.append(f"Given: {self.name} = {_short(self.value)}")
-        if self.allowed:
+        value = _short(self.value)
+        if self.name is not None and self.value is not None and value[:20] not in head:
+            lines.append(f"Given: {self.name} = {value}")
+        if self.allowed and self.allowed not in head:
             lines.append(f"Allowed: {self.allowed}")
         return "\n".join([*lines, *rest])
 
@@ -362,7 +363,7 @@ class ScoringFailed(PhiFinetuneError):
 
 
 class ScoringUnauthorized(ScoringFailed):
-    """401: the key or token is wrong or expired, also after it was fetched anew."""
+    """401 or 403: the key or token is wrong or expired, also after it was fetched anew, or lacks the right."""
 
 
 class ScoringUnavailable(ScoringFailed):

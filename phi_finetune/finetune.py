@@ -126,8 +126,15 @@ class Finetune(WithoutHandle):
         """Set parameters of the pipeline; they win over the model's own. Those set before stay.
 
         Raises:
-            InvalidParameter: From ``plan()`` and ``submit()``: a value is outside what the pipeline takes.
+            InvalidParameter: It is what model, data or compute say, and would pass by their checks. Of a value
+                outside what the pipeline takes, ``plan()`` and ``submit()`` raise it.
         """
+        for name, value in values.items():
+            elsewhere = _said_elsewhere(name)
+            if elsewhere is not None:
+                raise InvalidParameter(
+                    f"{name} is not set as a parameter", name=name, value=value, next_call=elsewhere
+                )
         merged: ParameterValues = {**self.parameters, **values}
         return attrs.evolve(self, parameters=merged)
 
@@ -138,12 +145,27 @@ class Finetune(WithoutHandle):
         display_name: str | None = None,
         description: str | None = None,
         tags: Mapping[str, str] | None = None,
-        force_rerun: bool = False,
-        continue_on_step_failure: bool = False,
+        force_rerun: bool | None = None,
+        continue_on_step_failure: bool | None = None,
     ) -> Finetune:
-        """Set how the pipeline job is listed and run; see :class:`FinetuneSettings`."""
+        """Set how the pipeline job is listed and run; see :class:`FinetuneSettings`. Those not named stay as they are.
+
+        Raises:
+            InvalidParameter: A tag's value is no text.
+        """
+        for key, value in (tags or {}).items():
+            if not isinstance(value, str):
+                raise InvalidParameter(
+                    "A tag's value is no text", name=f"tags[{key!r}]", value=value, allowed="a text"
+                )
+        now = self.settings
         settings = FinetuneSettings(
-            experiment, display_name, description, dict(tags or {}), force_rerun, continue_on_step_failure
+            now.experiment if experiment is None else experiment,
+            now.display_name if display_name is None else display_name,
+            now.description if description is None else description,
+            {**now.tags, **(tags or {})},
+            now.force_rerun if force_rerun is None else force_rerun,
+            now.continue_on_step_failure if continue_on_step_failure is None else continue_on_step_failure,
         )
         return attrs.evolve(self, settings=settings)
 
@@ -244,6 +266,17 @@ class Finetune(WithoutHandle):
         }
 
 
+def _said_elsewhere(name: str) -> str | None:
+    """The call that says what this parameter says; None for one that is the user's to set."""
+    if name in ("mlflow_model_path", "pytorch_model_path", "huggingface_id"):
+        return "choose the model: ws.foundation_model(name).finetune(data)"
+    if name.endswith(("_file_path", "_mltable_path")):
+        return "choose the data: model.finetune(data)"
+    if name.startswith(("compute_", "instance_type_")):
+        return "choose the computes: finetune.on(compute, model_import=, preprocess=, evaluation=)"
+    return None
+
+
 def file_digest(path: str | os.PathLike[str]) -> tuple[str, int]:
     """The SHA-256 of a file in hexadecimal, and its size in bytes.
 
@@ -272,6 +305,14 @@ def is_address(value: object) -> bool:
 
 
 def _plain(key: str, value: object) -> object:
+    """A parameter's value as the intent holds it: what means the same is written the same (1 and 1.0, True)."""
     if key in FILES and not is_address(value) and isinstance(value, (str, os.PathLike)):
         return f"sha256:{file_digest(value)[0]}"
-    return os.fspath(value) if isinstance(value, os.PathLike) else value
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    kind = str(ParameterValues.__annotations__.get(key))
+    if "'bool'" in kind and isinstance(value, str):
+        return {"true": True, "false": False}.get(value.lower(), value)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return value
+    return float(value) if "'float'" in kind else int(value) if value == int(value) else value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
@@ -9,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from phi_finetune._handles import WithoutHandle
-from phi_finetune._lineage import MODEL
-from phi_finetune._names import digest, slug
+from phi_finetune._lineage import DATA, MODEL
+from phi_finetune._names import digest
 from phi_finetune._waiting import Look, Patience, wait_for, watch
 from phi_finetune.errors import (
     ConfigurationError,
@@ -51,6 +52,7 @@ ENDED: Final = SPENT | {"Completed", "Paused"}
 FIRST_LOOK_S, LONGEST_PAUSE_S = 10.0, 60.0
 """A fine-tune takes an hour; nothing is gained by looking more often."""
 LOG_TAIL_LINES = 20
+_LONGEST_MODEL_NAME = 100
 
 
 @attrs.frozen
@@ -172,15 +174,10 @@ class FinetuneJob(WithoutHandle):
             JobCanceled: Somebody canceled it.
             DeadlineExceeded: It has not ended in time; it goes on.
         """
-        return wait_for(self._look(), self._patience(timeout)).succeeded()
+        return wait_for(self._look(), self._patience(timeout))._succeeded()
 
-    def succeeded(self) -> FinetuneJob:
-        """The job itself, if it completed.
-
-        Raises:
-            JobFailed: It ended in any other way.
-            JobCanceled: Somebody canceled it.
-        """
+    def _succeeded(self) -> FinetuneJob:
+        """The job itself, unless it ended in any other way than Completed."""
         if self.status == "Completed" or not self.ended:
             return self
         raise _failure(self.diagnose(), self.resource)
@@ -194,21 +191,8 @@ class FinetuneJob(WithoutHandle):
         Raises:
             DeadlineExceeded: It has not ended in time; it goes on.
         """
-        steps: dict[str, str] = {}
-        status: str | None = None
-        lines = 0
-        details: dict[str, Any] = {}
-        for seen in watch(self._look_at_run(details), self._patience(timeout)):
-            moved, before, status = seen.status != status, status, seen.status
-            if moved:
-                yield JobMoved(resource=self.resource, status=seen.status, before=before)
-            log = _log(self._handle(), self.name, details).splitlines()
-            if moved or len(log) > lines:
-                # The pipeline writes a line whenever a step begins or ends.
-                yield from self._moved_steps(steps)
-            for line in log[lines:]:
-                yield LogLine(resource=self.resource, text=line)
-            lines = max(lines, len(log))
+        for seen in watch(self._look_at_run(), self._patience(timeout)):
+            yield from seen.news
 
     def children(self) -> tuple[JobStep, ...]:
         """The job's steps, in the order in which they began."""
@@ -283,7 +267,7 @@ class FinetuneJob(WithoutHandle):
         """
         from phi_finetune.registered_models import register
 
-        job = self if self.status == "Completed" else self.refresh().succeeded()
+        job = self if self.status == "Completed" else self.refresh()._succeeded()
         if job.status != "Completed":
             raise ConfigurationError(
                 "The job has not ended yet, so there is no model to register",
@@ -296,7 +280,8 @@ class FinetuneJob(WithoutHandle):
     def default_model_name(self) -> str:
         """The name that ``register()`` gives where none is given."""
         base = (self.base_model or "model").partition("/models/")[2].partition("/")[0] or "model"
-        return slug(f"{base} {self.tags.get('phi-finetune.data', self.name)}", 100)
+        words = f"{base}-{self.tags.get(DATA, self.name)}".replace("/", "-")
+        return re.sub(r"[^a-zA-Z0-9._-]+", "-", words)[:_LONGEST_MODEL_NAME].strip("-_.")
 
     def model_version(self) -> str:
         """The version under which its model is registered: a digest of the job's name.
@@ -338,26 +323,31 @@ class FinetuneJob(WithoutHandle):
 
         return look
 
-    def _look_at_run(self, details: dict[str, Any]) -> Callable[[], Look[str]]:
+    def _look_at_run(self) -> Callable[[], Look[str]]:
         from phi_finetune._azure.run_history import run_details
 
         client = self._handle()
+        steps: dict[str, str] = {}
+        told: dict[str, Any] = {"status": None, "lines": 0}
 
         def look() -> Look[str]:
-            details.update(run_details(client, self.name))
+            details = run_details(client, self.name)
             status = str(details.get("status"))
             if status not in GOING | ENDED:
                 raise _unknown_state(attrs.evolve(self, status=status))
-            return Look(status, status if status in ENDED else None)
+            log = _log(client, self.name, details).splitlines()
+            moved, grew = status != told["status"], len(log) > told["lines"]
+            # The pipeline writes a line whenever a step begins or ends.
+            children = self.children() if moved or grew else ()
+            news: list[Event] = []
+            if moved:
+                news.append(JobMoved(resource=self.resource, status=status, before=told["status"]))
+            news.extend(_moved(children, steps))
+            news.extend(LogLine(resource=self.resource, text=line) for line in log[told["lines"] :])
+            told.update(status=status, lines=max(told["lines"], len(log)))
+            return Look(status, status if status in ENDED else None, news=tuple(news))
 
         return look
-
-    def _moved_steps(self, known: dict[str, str]) -> Iterator[JobMoved]:
-        for step in self.children():
-            before = known.get(step.name)
-            if step.status != before:
-                known[step.name] = step.status
-                yield JobMoved(resource=f"step {step.name}", status=step.status, before=before)
 
     def _patience(self, timeout: timedelta) -> Patience:
         if timeout <= timedelta(0):
@@ -374,6 +364,14 @@ class FinetuneJob(WithoutHandle):
             first_s=FIRST_LOOK_S,
             longest_s=LONGEST_PAUSE_S,
         )
+
+
+def _moved(children: tuple[JobStep, ...], known: dict[str, str]) -> Iterator[JobMoved]:
+    for step in children:
+        before = known.get(step.name)
+        if step.status != before:
+            known[step.name] = step.status
+            yield JobMoved(resource=f"step {step.name}", status=step.status, before=before)
 
 
 def from_arm(body: Mapping[str, Any], client: Client) -> FinetuneJob:
@@ -471,7 +469,7 @@ def _advice(text: str) -> str:
     lowered = text.lower()
     if "out of memory" in lowered:
         return (
-            "use less memory: with_parameters(per_device_train_batch_size=1, apply_lora=True, deepspeed_stage=3), "
+            "use less memory: a lower max_seq_length, per_device_train_batch_size or lora_r in with_parameters(), "
             "or a larger size"
         )
     if "preempt" in lowered:
@@ -480,9 +478,8 @@ def _advice(text: str) -> str:
 
 
 def _failure(found: Diagnosis, resource: str) -> JobFailed:
-    next_call = (
-        found.advice or f'read ws.job("{found.job}").logs({found.step!r}), mend it, and submit() again'
-    )
+    step = "" if found.step is None else repr(found.step)
+    next_call = found.advice or f'read ws.job("{found.job}").logs({step}), mend it, and submit() again'
     if found.status == "Canceled":
         return JobCanceled(
             "The job was canceled",

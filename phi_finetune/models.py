@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 __all__ = ["FoundationModel"]
 
 CHAT = "chat-completion"
+_ASSET_ID = re.compile(
+    r"azureml://registries/(?P<registry>[^/]+)/models/(?P<name>[^/]+)(?:/versions/(?P<version>[^/]+)|/labels/latest)?"
+)
+_SHORT_ID = re.compile(r"(?:azureml:)?(?P<name>[^/:]+):(?P<version>[^/:]+)")
 
 
 @attrs.frozen(slots=False)
@@ -153,10 +157,14 @@ def look_up(client: Client, name: str, *, version: str | None, registry: str) ->
     """Look a model up; see :meth:`phi_finetune.Workspace.foundation_model`."""
     from phi_finetune._azure.registry import find_model
 
-    found = re.fullmatch(r"azureml://registries/([^/]+)/models/([^/]+)(?:/versions/([^/]+))?", name)
+    found = _ASSET_ID.fullmatch(name) or _SHORT_ID.fullmatch(name)
     if found is not None:
-        registry, name = found[1], found[2]
-        version = found[3] or version
+        parts = found.groupdict()
+        registry, name, version = (
+            parts.get("registry") or registry,
+            parts["name"],
+            parts["version"] or version,
+        )
     body = find_model(client, registry, name, version)
     return from_registry(body, registry, client, pinned=version is not None)
 

@@ -12,7 +12,7 @@ import attrs
 
 from phi_finetune.chat_dataset import LEAST_TRAINING_ROWS
 from phi_finetune.compute import GpuCompute, GpuSku, check_gpu_size
-from phi_finetune.errors import InvalidParameter
+from phi_finetune.errors import ConfigurationError, InvalidParameter
 from phi_finetune.finetune import FILES, file_digest, is_address
 from phi_finetune.parameters import FinetuneParameters, ParameterValues, parse_inputs
 
@@ -91,8 +91,8 @@ class FinetunePlan:
     sku: GpuSku
     gpus: int
     nodes: int
-    rows: Mapping[str, int]
-    files: Mapping[str, PlannedFile]
+    rows: Mapping[str, int] = attrs.field(hash=False)
+    files: Mapping[str, PlannedFile] = attrs.field(hash=False)
     warnings: tuple[str, ...] = ()
 
     @property
@@ -206,7 +206,12 @@ def _check_computes(finetune: Finetune, client: Client) -> GpuSku:
     trains = computes.finetune
     if trains.size is None:
         trains = trains.attached_to(client).refresh()
-    assert trains.size is not None
+    if trains.size is None:
+        raise ConfigurationError(
+            "The compute has no machine size",
+            resource=trains.resource,
+            next_call="take one that is a cluster",
+        )
     finetune.model.check_finetune_size(trains.size)
     return check_gpu_size(client, trains.size, trains.resource)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Mapping
 from datetime import timedelta
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from phi_finetune.jobs import FinetuneJob
 
 __all__ = ["RegisteredModel"]
+
+
+_NAME = re.compile(r"(?![-_.])[a-zA-Z0-9._-]{1,255}(?<!\.)")
+"""azure-ai-ml 1.35.2, the model data plane."""
 
 
 @attrs.frozen(slots=False)
@@ -167,6 +172,13 @@ def register(
     from phi_finetune._azure.models import find_model, put_model
 
     name = name.replace("/", "-")
+    if not _NAME.fullmatch(name):
+        raise InvalidParameter(
+            f"{name!r} is no name for a model",
+            name="name",
+            value=name,
+            allowed="up to 255 letters, digits, dashes, underscores and dots, none of the last three first",
+        )
     version = job.model_version()
     found = find_model(client, name, version)
     if found is not None:

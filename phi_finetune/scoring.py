@@ -211,10 +211,15 @@ _KINDS: Final[Mapping[int, tuple[type[ScoringFailed], str, str]]] = {
         "The endpoint refused the key or token",
         "check the role: listKeys for a key, onlineEndpoints/score for an Entra token",
     ),
+    403: (
+        ScoringUnauthorized,
+        "The endpoint refused the caller's role",
+        "ask for the action Microsoft.MachineLearningServices/workspaces/onlineEndpoints/score/action",
+    ),
     404: (
         ScoringUnavailable,
         "No deployment of the endpoint takes the request",
-        "endpoint.deployments() says what there is; endpoint.shift_traffic({...: 100}) gives one the traffic",
+        "endpoint.deployments() says what there is, and endpoint.shift_traffic() gives one of them the traffic",
     ),
     408: (
         ScoringTimeout,
@@ -241,6 +246,9 @@ def _refusal(answer: Answer, endpoint: Endpoint, deployment: str | None) -> Scor
         answer.status,
         (ScoringFailed, "The endpoint did not answer", "ask again; endpoint.logs() may say more"),
     )
+    answered = deployment or answer.headers.get("azureml-model-deployment")
+    if answer.status == 424 and answered is not None:
+        next_call = next_call.replace("endpoint.logs()", f"endpoint.logs({answered!r})")
     told = answer.headers.get("ms-azureml-model-error-statuscode", "")
     reason = answer.headers.get("ms-azureml-model-error-reason")
     resource = endpoint.resource if deployment is None else f"deployment {deployment} of {endpoint.resource}"

@@ -169,7 +169,8 @@ class Workspace(WithoutHandle):
         """Look a model up in a registry.
 
         Args:
-            name: Its name, or its whole asset id (``azureml://registries/azureml/models/Phi-4/versions/8``).
+            name: Its name, its name and version (``Phi-4:8``), or its whole asset id
+                (``azureml://registries/azureml/models/Phi-4/versions/8``).
             version: Its version; None is the latest that is not archived.
             registry: The registry; None is the workspace object's own.
 
@@ -305,7 +306,17 @@ class Workspace(WithoutHandle):
         return tuple(from_arm(body, client) for body in list_endpoints(client))
 
     def attach(self, thing: T) -> T:
-        """Give an object that was pickled, or came from another process, this workspace's connection."""
+        """Give an object that was pickled, or came from another process, this workspace's connection.
+
+        Raises:
+            ConfigurationError: It is another workspace.
+        """
+        if isinstance(thing, Workspace) and thing != self:
+            raise ConfigurationError(
+                "Another workspace cannot be attached to this one",
+                resource=f"workspace {thing.name} in resource group {thing.resource_group}",
+                next_call="Workspace.connect(subscription_id=..., resource_group=..., workspace_name=...)",
+            )
         return thing.attached_to(self._handle())
 
     def mlflow_client(self) -> MlflowClient:

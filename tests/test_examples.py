@@ -55,7 +55,7 @@ PRINTS = {
         r"step:   chat_completion_finetune",
         r"why:    UserError: CUDA out of memory\. .*",
         r"log:    torch\.OutOfMemoryError: .*",
-        r"next:   use less memory: with_parameters\(.*",
+        r"next:   use less memory: .*",
         r"found:  use less memory",
         r"the next attempt: 2 Completed",
     ],

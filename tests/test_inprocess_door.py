@@ -21,6 +21,7 @@ from phi_finetune.emulator.identity.state import ARM_AUDIENCE
 
 SEND = HTTPAdapter.send
 GETADDRINFO = socket.getaddrinfo
+GETHOSTBYNAME, GETHOSTBYNAME_EX = socket.gethostbyname, socket.gethostbyname_ex
 
 
 class Echo(BaseHTTPRequestHandler):
@@ -58,6 +59,7 @@ def nothing_left() -> Iterator[None]:
     yield
     assert HTTPAdapter.send is SEND
     assert socket.getaddrinfo is GETADDRINFO
+    assert (socket.gethostbyname, socket.gethostbyname_ex) == (GETHOSTBYNAME, GETHOSTBYNAME_EX)
 
 
 def token(cloud: Cloud) -> dict[str, str]:
@@ -167,7 +169,16 @@ def test_a_token_of_another_tenant_is_not_owned() -> None:
 
 
 @pytest.mark.parametrize(
-    "host", ["MANAGEMENT.azure.com", "x.blob.core.windows.net", "dc.services.visualstudio.com"]
+    "host",
+    [
+        "MANAGEMENT.azure.com",
+        "x.blob.core.windows.net",
+        "dc.services.visualstudio.com",
+        "registry.azurecr.io",
+        "site.azurewebsites.net",
+        "lab.trafficmanager.net",
+        "graph.microsoft.com",
+    ],
 )
 def test_no_host_of_azure_is_reached(host: str) -> None:
     """Other services of Azure, telemetry too, are refused."""
@@ -175,7 +186,9 @@ def test_no_host_of_azure_is_reached(host: str) -> None:
         requests.get(f"https://{host}/", timeout=5)
 
 
-@pytest.mark.parametrize("host", ["management.azure.com.example", "notazure.com", "azure.example"])
+@pytest.mark.parametrize(
+    "host", ["management.azure.com.example", "notazure.com", "azure.example", "aka.ms", "www.microsoft.com"]
+)
 def test_a_look_alike_is_not_azure(host: str, elsewhere: str) -> None:
     """A host that only looks like Azure's is left to go its way, here to a proxy."""
     with InProcessDoor(Cloud()):
@@ -202,6 +215,15 @@ def test_a_proxy_does_not_lead_past_the_guard(elsewhere: str, monkeypatch: pytes
             assert answer.read() == b"http://example.invalid/path "
         assert urllib.request.proxy_bypass("intranet")
     assert urllib.request.getproxies_environment()["no"] == "intranet"
+
+
+@pytest.mark.parametrize("look_up", ["gethostbyname", "gethostbyname_ex"])
+def test_older_ways_to_look_up_are_guarded(look_up: str) -> None:
+    """Python's older functions of name resolution find no address of Azure's either, and others as ever."""
+    with InProcessDoor(Cloud()):
+        with pytest.raises(AzureAddressRefused, match=r"management\.azure\.com is one of"):
+            getattr(socket, look_up)("management.azure.com")
+        assert "127.0.0.1" in str(getattr(socket, look_up)("localhost"))
 
 
 def test_asyncio_cannot_reach_azure() -> None:

@@ -168,7 +168,7 @@ def test_a_log_that_cannot_be_read_hides_no_failure(
 @pytest.mark.parametrize(
     ("message", "advice"),
     [
-        ("CUDA out of memory.", "per_device_train_batch_size=1"),
+        ("CUDA out of memory.", "a lower max_seq_length"),
         ("The node was preempted.", "use dedicated ones"),
         ("Something else.", 'ws.job("tune").logs('),
     ],
@@ -243,16 +243,28 @@ def test_a_state_that_nobody_knows_ends_the_wait(
     assert caught.value.costs == "the job may be running"
 
 
-def test_succeeded_is_what_completed(fake_azure: FakeAzure, start: Callable[..., pf.FinetuneJob]) -> None:
-    """A job that was looked at after its end is judged as one that was waited for."""
+def test_a_job_that_has_ended_is_judged_again(
+    fake_azure: FakeAzure, start: Callable[..., pf.FinetuneJob]
+) -> None:
+    """Waiting for what is over gives it at once, or raises again."""
     done = start("good").wait()
-    assert done.succeeded() is done
+    assert done.wait() == done
     fake_azure.faults.next(JobFails())
     bad = start("bad")
-    with pytest.raises(JobFailed):
-        bad.wait()
-    with pytest.raises(JobFailed):
-        bad.refresh().succeeded()
+    for _ in range(2):
+        with pytest.raises(JobFailed):
+            bad.wait()
+
+
+def test_a_refused_cancellation_is_no_end(
+    fake_azure: FakeAzure, start: Callable[..., pf.FinetuneJob]
+) -> None:
+    """A 400 to a cancellation means that the job is over only if the job itself says so."""
+    job = start("tune")
+    fake_azure.faults.next(Answer("POST */cancel", 400, "BadRequest", "not now"))
+    with pytest.raises(ServiceError, match="not now"):
+        job.cancel()
+    assert not job.refresh().ended
 
 
 # Looking in

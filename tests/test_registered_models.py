@@ -18,7 +18,7 @@ def test_a_model_is_registered_with_its_lineage(fake_azure: FakeAzure, workspace
     request = finetune(workspace)
     job = request.submit().wait()
     model = job.register(tags={"team": "nlp"})
-    assert model.name == "phi-4-facts"
+    assert model.name == "Phi-4-facts"
     assert (model.job, model.base_model, model.data_digest) == (
         job.name,
         request.model.id,
@@ -87,7 +87,7 @@ def test_a_job_of_another_tool_can_be_registered(fake_azure: FakeAzure, workspac
     """Its base model is read from its inputs, its data is not known."""
     pipelines.start(fake_azure.cloud, "tune")
     model = workspace.job("tune").wait().register()
-    assert model.name == "phi-4-tune"
+    assert model.name == "Phi-4-tune"
     assert (model.base_model, model.data_digest) == (pipelines.MODEL_ID, None)
 
 

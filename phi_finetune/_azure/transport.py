@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from urllib.parse import urlsplit
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Transport", "verb_class"]
 
+_SIGNATURE = re.compile(r"(sig=)[^&\s]+")
 CONNECT_TIMEOUT_S = 10.0
 READ_TIMEOUT_S = 100.0
 
@@ -129,7 +132,8 @@ class Transport(HttpTransport["Request", "Response"]):
 
     def _once(self, request: Request, kwargs: dict[str, Any]) -> tuple[Response | None, Exception | None]:
         try:
-            return self._inner.send(request, **kwargs), None
+            with _without_signatures():
+                return self._inner.send(request, **kwargs), None
         except (ServiceRequestError, ServiceResponseError, IncompleteReadError) as error:
             return None, error
 
@@ -202,6 +206,27 @@ def verb_class(method: str, url: str) -> VerbClass:
     path = urlsplit(url).path.lower().rstrip("/")
     reading: Literal["read", "action"] = "read" if path.endswith(_READING_POSTS) else "action"
     return reading
+
+
+@contextmanager
+def _without_signatures() -> Iterator[None]:
+    """Keep the signatures of URLs out of what urllib3 logs at level DEBUG."""
+    log = logging.getLogger("urllib3.connectionpool")
+    redaction = _Redaction()
+    log.addFilter(redaction)
+    try:
+        yield
+    finally:
+        log.removeFilter(redaction)
+
+
+class _Redaction(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        if isinstance(record.args, tuple):
+            record.args = tuple(
+                _SIGNATURE.sub(r"\1REDACTED", a) if isinstance(a, str) else a for a in record.args
+            )
+        return True
 
 
 def _short(url: str) -> str:

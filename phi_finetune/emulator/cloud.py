@@ -14,7 +14,15 @@ from phi_finetune.emulator.computes.routes import ROUTES as COMPUTES
 from phi_finetune.emulator.computes.state import Computes
 from phi_finetune.emulator.core.clock import Clock
 from phi_finetune.emulator.core.errors import ServiceError, envelope, mlflow_envelope
-from phi_finetune.emulator.core.faults import Faults
+from phi_finetune.emulator.core.faults import (
+    Answer,
+    AnswerLost,
+    AnswerNeverCame,
+    Faults,
+    NobodyListens,
+    RequestFault,
+    Unreachable,
+)
 from phi_finetune.emulator.core.http import Request, Response, empty, json_answer
 from phi_finetune.emulator.core.ids import Ids
 from phi_finetune.emulator.core.journal import Entry, Journal, without_signature
@@ -113,22 +121,27 @@ class Cloud:
         self._lock = threading.RLock()
 
     def handle(self, request: Request) -> Response:
-        """Answer a request. An unknown route is answered with 501, which no client retries, and remembered."""
+        """Answer a request. An unknown route is answered with 501, which no client retries, and remembered.
+
+        Raises:
+            NobodyListens: A test asked for this: the request was not carried out.
+            AnswerNeverCame: A test asked for this: it was carried out.
+        """
         with self._lock:
             self.operations.settle()
             self.jobs.settle()
-            route, answer = self._answer(request)
-            answer.headers.update(self._notes())
-            entry = Entry(
-                request.method,
-                without_signature(request.url),
-                answer.status,
-                self.clock.now(),
-                route.name if route else None,
-                request.body,
-            )
-            self.journal.add(entry)
-            return answer
+            found = ROUTER.find(request)
+            if found is None:
+                return self._noted(request, None, self._unknown(request))
+            route, params = found
+            fault = self.faults.take_for(request)
+            if isinstance(fault, Unreachable):
+                raise NobodyListens
+            answer = self._answer(request.with_params(params), route, fault)
+            if isinstance(fault, AnswerLost):
+                self._write(request, route, None)
+                raise AnswerNeverCame
+            return self._noted(request, route, answer)
 
     def owns(self, request: Request) -> bool:
         """Whether a request is for this cloud: by its token, SAS or key; else by its host or path."""
@@ -146,21 +159,24 @@ class Cloud:
         """The ARM id of something in the workspace."""
         return "/".join([self.workspace.id, *(quote(part, safe="") for part in path)])
 
-    def _answer(self, request: Request) -> tuple[Route | None, Response]:
-        found = ROUTER.find(request)
-        if found is None:
-            return None, self._unknown(request)
-        route, params = found
-        request = request.with_params(params)
+    def _answer(self, request: Request, route: Route, fault: RequestFault | None) -> Response:
         try:
-            fault = self.faults.take_answer(request)
-            if fault is not None:
+            if isinstance(fault, Answer):
                 raise ServiceError(fault.status, fault.code, fault.message, headers=fault.headers)
             self.identity.admit(request, route.audience)
             self.workspace.admit(request)
-            return route, route.handler(self, request)
+            return route.handler(self, request)
         except ServiceError as error:
-            return route, self._refusal(route, error)
+            return self._refusal(route, error)
+
+    def _noted(self, request: Request, route: Route | None, answer: Response) -> Response:
+        answer.headers.update(self._notes())
+        self._write(request, route, answer.status)
+        return answer
+
+    def _write(self, request: Request, route: Route | None, status: int | None) -> None:
+        url, name = without_signature(request.url), route.name if route else None
+        self.journal.add(Entry(request.method, url, status, self.clock.now(), name, request.body))
 
     def _unknown(self, request: Request) -> Response:
         where = f"{request.method} {without_signature(request.url)}"

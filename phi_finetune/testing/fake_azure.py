@@ -47,7 +47,8 @@ class FakeAzure:
 
     Within the ``with`` block every request of this process to Azure's hosts comes here, or, if it carries
     nothing of this fake's (or of another open one's), is refused; none leaves the machine. Other hosts are
-    left alone. Nothing in it sleeps: hours pass on :attr:`clock`.
+    left alone. Nothing in it sleeps: hours pass on :attr:`clock`. A client that outlives the block asks the
+    real Azure, where the fake's tokens and names are good for nothing.
 
     The block ends with an error if a request had no route (:class:`UnknownRoute`) or a queued fault was
     never met (:class:`UnmetFault`). If the block itself raised, that error goes on, and these become notes
@@ -193,6 +194,32 @@ class FakeAzure:
     def reserve_endpoint_name(self, name: str) -> None:
         """Let an endpoint's name belong to somebody else: names are unique in a region (pain.md O1)."""
         self.cloud.endpoints.reserve(name)
+
+    def publish_model(self, name: str, *, version: str, like: str) -> None:
+        """Let a model of the registries have a newer version, in this fake only.
+
+        Args:
+            name: The model, such as ``"Phi-4"``.
+            version: The new version.
+            like: The version that it is a copy of.
+
+        Raises:
+            ValueError: There is no version ``like``, or there is a version ``version`` already.
+        """
+        self.cloud.registries.publish("models", name, version, like)
+
+    def publish_component(self, name: str, *, version: str, like: str) -> None:
+        """Let a pipeline of the ``azureml`` registry have a newer version, in this fake only.
+
+        Args:
+            name: The component, such as ``"chat_completion_pipeline"``.
+            version: The new version.
+            like: The version that it is a copy of.
+
+        Raises:
+            ValueError: There is no version ``like``, or there is a version ``version`` already.
+        """
+        self.cloud.registries.publish("components", name, version, like)
 
     def workspace(
         self,

@@ -5,11 +5,24 @@ from __future__ import annotations
 
 from phi_finetune.emulator.core.faults import (
     Answer,
+    AnswerLost,
     DeploymentFails,
     Fault,
     Faults,
     JobFails,
     ProvisioningFails,
+    RequestFault,
+    Unreachable,
 )
 
-__all__ = ["Answer", "DeploymentFails", "Fault", "Faults", "JobFails", "ProvisioningFails"]
+__all__ = [
+    "Answer",
+    "AnswerLost",
+    "DeploymentFails",
+    "Fault",
+    "Faults",
+    "JobFails",
+    "ProvisioningFails",
+    "RequestFault",
+    "Unreachable",
+]

@@ -116,6 +116,22 @@ def test_client_keeps_data(client: MLClient, tmp_path: Path) -> None:
     assert [one.name for one in client.data.list()] == ["chats"]
 
 
+def test_client_archives_whole_names(azure: FakeAzure, client: MLClient) -> None:
+    """The real client archives all versions of a name at once, which lists then leave out, and restores them."""
+    azure.cloud.storage.put("chats.jsonl", b"{}")
+    for version in ("1", "2"):
+        client.models.create_or_update(Model(name="tuned", version=version, path=FOLDER))
+        path = "azureml://datastores/workspaceblobstore/paths/chats.jsonl"
+        client.data.create_or_update(Data(name="tuned", version=version, path=path, type="uri_file"))
+    for assets in (client.models, client.data):
+        assets.archive("tuned")
+        assert (list(assets.list()), list(assets.list("tuned"))) == ([], [])
+        assert assets.get("tuned", version="1").version == "1"
+        assets.restore("tuned")
+        assert [one.name for one in assets.list()] == ["tuned"]
+        assert [one.version for one in assets.list("tuned")] == ["2", "1"]
+
+
 def test_client_follows_pages(azure: FakeAzure, client: MLClient) -> None:
     """A list of more than a page is followed to its end, each version once."""
     for number in range(1, 103):

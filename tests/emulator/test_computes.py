@@ -176,6 +176,24 @@ def test_nodes_come_and_go_with_work() -> None:
     assert compute.nodes.current == 0
 
 
+def test_client_lists_nodes() -> None:
+    """The real client lists the nodes that are up, and which step each runs.
+
+    azure-ai-ml 1.35.2 leaves the attributes of its own class None; what came is beside them.
+    """
+    with FakeAzure(runner=Trainer()) as azure:
+        compute = azure.ml_client().compute
+        cluster = AmlCompute(name="gpu-cluster", size=A100, min_instances=2, max_instances=2)
+        compute.begin_create_or_update(cluster).result()
+        assert [vars(node)["nodeState"] for node in compute.list_nodes("gpu-cluster")] == ["idle", "idle"]
+        submit(azure.cloud, "tune", compute="gpu-cluster")
+        azure.clock.advance(timedelta(minutes=30))
+        busy, idle = (vars(node) for node in compute.list_nodes("gpu-cluster"))
+        assert (busy["nodeState"], busy["runId"]) == ("running", azure.jobs["tune"].children[0].id)
+        assert (idle["nodeState"], idle["runId"]) == ("idle", None)
+        assert busy["nodeId"] != idle["nodeId"]
+
+
 def test_node_lingers() -> None:
     """Between the end of the work and the end of the idle time a node is up and idle."""
     cloud = Cloud(runner=Trainer())

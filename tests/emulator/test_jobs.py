@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from pipelines import MODEL_ID, conversations, follow, jsonl, pipeline, start, statuses, upload
 
 from phi_finetune.emulator.cloud import Cloud, Settings
-from phi_finetune.emulator.core.faults import JobFails
+from phi_finetune.emulator.core.faults import AnswerLost, JobFails
 from phi_finetune.testing import FakeAzure
 
 ORDER = ("Preparing", "Running", "Finalizing", "CancelRequested", "Completed", "Failed", "Canceled")
@@ -457,6 +457,15 @@ class TestWithTheRealClient:
             self.submit(azure, client, tmp_path, "other")
             client.jobs.begin_cancel("other").wait()
             assert client.jobs.get("other").status == "Canceled"
+
+    def test_lost_submission(self, tmp_path: Path) -> None:
+        """The client sends a job again whose answer was lost, and raises for one that runs (reliability.md 1.2)."""
+        with FakeAzure() as azure:
+            client = azure.ml_client()
+            azure.faults.next(AnswerLost("PUT */jobs/tune"))
+            with pytest.raises(ResourceExistsError):
+                self.submit(azure, client, tmp_path)
+            assert client.jobs.get("tune").status == "Running"
 
     def test_changes(self, tmp_path: Path) -> None:
         """The client changes a job's tags and name, archives it and brings it back."""

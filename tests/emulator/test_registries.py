@@ -7,7 +7,7 @@ from asking import Answer, ask
 from azure.ai.ml import MLClient
 from azure.core.exceptions import ResourceNotFoundError
 
-from phi_finetune.emulator.catalogue import registry_models
+from phi_finetune.emulator.catalogue import CatalogueComponent, registry_models
 from phi_finetune.emulator.cloud import Cloud, Settings
 from phi_finetune.emulator.core.errors import ServiceError
 from phi_finetune.emulator.core.http import Request
@@ -187,3 +187,46 @@ def test_lookup_by_id(cloud: Cloud) -> None:
             cloud.registries.model(wrong)
     with pytest.raises(ServiceError, match="Could not find asset"):
         cloud.registries.component(model_id)
+
+
+def test_a_newer_model_is_published(azure: FakeAzure, registry: MLClient) -> None:
+    """A test can give a model a newer version, through both registries, in its own fake only."""
+    azure.publish_model("Phi-4", version="9", like="8")
+    latest = registry.models.get("Phi-4", label="latest")
+    assert (latest.version, latest.tags) == ("9", registry.models.get("Phi-4", version="8").tags)
+    assert [model.version for model in registry.models.list("Phi-4")] == ["9", "8", "7"]
+    assert azure.ml_client("azureml-phi").models.get("Phi-4", version="9").version == "9"
+    assert FakeAzure().cloud.registries.versions("azureml", "models", "Phi-4")[-1].version == "8"
+
+
+def test_an_archived_model_comes_back(azure: FakeAzure, registry: MLClient) -> None:
+    """A version that is like an archived one is active."""
+    newest = azure.cloud.registries.versions("azureml", "models", RETIRED)[-1].version
+    azure.publish_model(RETIRED, version="999", like=newest)
+    assert [model.version for model in registry.models.list(RETIRED)] == ["999"]
+
+
+def test_a_newer_component_is_published(azure: FakeAzure, registry: MLClient) -> None:
+    """A test can give the pipeline a newer version, which the client then takes as the latest."""
+    azure.publish_component(PIPELINE, version="0.0.83", like="0.0.82")
+    for found in (registry.components.get(PIPELINE), registry.components.get(PIPELINE, label="latest")):
+        assert found.version == "0.0.83"
+    older = azure.cloud.registries.get("azureml", "components", PIPELINE, "0.0.82").content
+    newer = azure.cloud.registries.get("azureml", "components", PIPELINE, "0.0.83").content
+    assert isinstance(older, CatalogueComponent)
+    assert isinstance(newer, CatalogueComponent)
+    assert newer.spec == {**older.spec, "version": "0.0.83"}
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "like", "words"),
+    [
+        ("Phi-4", "9", "99", "no version '99' of 'Phi-4': 7, 8"),
+        ("Phi-5", "1", "8", "no version '8' of 'Phi-5': none"),
+        ("Phi-4", "8", "7", "a version '8' of 'Phi-4' already"),
+    ],
+)
+def test_what_cannot_be_published(azure: FakeAzure, name: str, version: str, like: str, words: str) -> None:
+    """A mistake in a test is told."""
+    with pytest.raises(ValueError, match=words):
+        azure.publish_model(name, version=version, like=like)

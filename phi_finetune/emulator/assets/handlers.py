@@ -15,7 +15,14 @@ from phi_finetune.emulator.core.paging import page
 if TYPE_CHECKING:
     from phi_finetune.emulator.cloud import Cloud
 
-__all__ = ["get_container", "get_version", "list_containers", "list_versions", "put_version"]
+__all__ = [
+    "get_container",
+    "get_version",
+    "list_containers",
+    "list_versions",
+    "put_container",
+    "put_version",
+]
 
 _TYPE = "Microsoft.MachineLearningServices/workspaces"
 _AUTHOR = "phi@example.com"
@@ -32,6 +39,15 @@ def list_containers(kind: Kind, cloud: Cloud, request: Request) -> Response:
 def get_container(kind: Kind, cloud: Cloud, request: Request) -> Response:
     """One name, with its latest and next version."""
     return json_answer(200, _container(cloud, kind, _versions(kind, cloud, request)))
+
+
+def put_container(kind: Kind, cloud: Cloud, request: Request) -> Response:
+    """Archive all versions of a name, or restore them (Azure's page on creating data assets)."""
+    versions = _versions(kind, cloud, request)
+    properties = request.json().get("properties") or {}
+    name, archived = versions[0].name, properties.get("isArchived") is True
+    cloud.assets.kinds[kind].archive(name, archived, cloud.clock.now())
+    return json_answer(200, _container(cloud, kind, cloud.assets.kinds[kind].of(name)))
 
 
 def list_versions(kind: Kind, cloud: Cloud, request: Request) -> Response:

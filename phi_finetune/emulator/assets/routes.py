@@ -17,6 +17,7 @@ def _assets(kind: Kind) -> tuple[Route, ...]:
     return (
         Route("GET", ARM, f"{WORKSPACE}/{kind}", partial(handlers.list_containers, kind)),
         Route("GET", ARM, one, partial(handlers.get_container, kind)),
+        Route("PUT", ARM, one, partial(handlers.put_container, kind)),
         Route("GET", ARM, f"{one}/versions", partial(handlers.list_versions, kind)),
         Route("GET", ARM, f"{one}/versions/{{version}}", partial(handlers.get_version, kind)),
         Route("PUT", ARM, f"{one}/versions/{{version}}", partial(handlers.put_version, kind)),

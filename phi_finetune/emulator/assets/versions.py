@@ -124,6 +124,11 @@ class Versions:
         versions[versions.index(existing)] = changed
         return changed
 
+    def archive(self, name: str, archived: bool, when: datetime) -> None:
+        """Archive every version of a name, or restore every one."""
+        for one in self.of(name):
+            self.change(one, replace(one.spec, archived=archived), when)
+
 
 def next_version(versions: Sequence[AssetVersion]) -> str:
     """The number after the highest; versions that are no numbers do not count (service.md)."""

@@ -16,7 +16,7 @@ from phi_finetune.emulator.core.paging import page
 if TYPE_CHECKING:
     from phi_finetune.emulator.cloud import Cloud
 
-__all__ = ["delete", "get", "list_clusters", "put"]
+__all__ = ["delete", "get", "list_clusters", "list_nodes", "put"]
 
 _IDLE = timedelta(seconds=120)
 _MAX_NODES = 4
@@ -35,6 +35,21 @@ def get(cloud: Cloud, request: Request) -> Response:
     # Found anew, since a deletion may just have ended.
     compute = cloud.computes.find(name)
     return json_answer(200, _body(cloud, compute), POLL_AT_ONCE if under_way else None)
+
+
+def list_nodes(cloud: Cloud, request: Request) -> Response:
+    """The nodes of a cluster that are up, with the run of each that is at work (shape: azure-ai-ml 1.35.2)."""
+    compute = cloud.computes.find(request.params["compute"])
+    up = compute.nodes
+    at_work = [
+        step.id
+        for step in cloud.jobs.steps_on(compute.name)
+        if step.ended is None
+        for _ in range(step.slot.nodes)
+    ]
+    runs = [*at_work[: up.running], *[None] * up.idle]
+    nodes = [_node(compute, number, run) for number, run in enumerate(runs)]
+    return json_answer(200, {"nodes": nodes, "nextLink": None})
 
 
 def put(cloud: Cloud, request: Request) -> Response:
@@ -118,6 +133,18 @@ def _body(cloud: Cloud, compute: Compute) -> dict[str, Any]:
             "isAttachedCompute": False,
             "properties": _cluster(compute),
         },
+    }
+
+
+def _node(compute: Compute, number: int, run: str | None) -> dict[str, Any]:
+    # Addresses and ports are made up; how Azure numbers its nodes is not known.
+    return {
+        "nodeId": f"tvmps_{compute.name}_{number}",
+        "privateIpAddress": f"10.0.0.{4 + number}",
+        "publicIpAddress": None,
+        "port": 50000 + number,
+        "nodeState": "running" if run else "idle",
+        "runId": run,
     }
 
 

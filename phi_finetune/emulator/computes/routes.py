@@ -13,6 +13,7 @@ ROUTES = (
     Route("GET", ARM, f"{WORKSPACE}/computes/{{compute}}", handlers.get),
     Route("PUT", ARM, f"{WORKSPACE}/computes/{{compute}}", handlers.put),
     Route("DELETE", ARM, f"{WORKSPACE}/computes/{{compute}}", handlers.delete),
+    Route("POST", ARM, f"{WORKSPACE}/computes/{{compute}}/listNodes", handlers.list_nodes),
     Route("GET", ARM, f"{LOCATION}/vmSizes", handlers_regions.list_sizes),
     Route("GET", ARM, f"{LOCATION}/usages", handlers_regions.list_usages),
 )

@@ -40,8 +40,9 @@ class Clock:
         return (self._now - self._start).total_seconds()
 
     def sleep(self, seconds: float) -> None:
-        """Let so many seconds pass, at once."""
-        self.advance(timedelta(seconds=max(0.0, seconds)))
+        """Let so many seconds pass, at once. Any time above 0 moves the clock, so that no waiting loop hangs."""
+        if seconds > 0:
+            self.advance(max(timedelta(seconds=seconds), timedelta.resolution))
 
 
 @dataclass(frozen=True)

@@ -45,8 +45,12 @@ AZURE_DOMAINS = (
     "azure.net",
     "microsoftonline.com",
     "applicationinsights.azure.com",
+    "azurecr.io",
+    "azurewebsites.net",
+    "trafficmanager.net",
     "visualstudio.com",
     "login.microsoft.com",
+    "graph.microsoft.com",
     # The clouds of China and of the US government.
     "azure.cn",
     "azure.us",

@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from phi_finetune.emulator.core.errors import ServiceError
 
-__all__ = ["Request", "Response", "empty", "json_answer", "text_answer"]
+__all__ = ["Request", "Response", "empty", "json_answer"]
 
 
 @dataclass(frozen=True)
@@ -94,11 +94,6 @@ def json_answer(status: int, value: object, headers: Mapping[str, str] | None = 
     """An answer with a JSON body."""
     body = json.dumps(value).encode()
     return Response(status, {"Content-Type": "application/json; charset=utf-8", **(headers or {})}, body)
-
-
-def text_answer(status: int, text: str, headers: Mapping[str, str] | None = None) -> Response:
-    """An answer with a plain text body."""
-    return Response(status, {"Content-Type": "text/plain; charset=utf-8", **(headers or {})}, text.encode())
 
 
 def empty(status: int, headers: Mapping[str, str] | None = None) -> Response:

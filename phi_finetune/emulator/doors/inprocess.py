@@ -6,11 +6,12 @@ one cloud is entered. A request belongs to the cloud whose token, SAS, key or ho
 a thread. Requests to other hosts go on to the original function.
 
 Name resolution is guarded too, so that no other client (urllib, httpx, aiohttp) reaches Azure by mistake. A
-client that neither uses ``requests`` nor Python's ``socket.getaddrinfo`` is out of this door's sight.
+client that uses neither ``requests`` nor name resolution of Python's ``socket`` is out of this door's sight.
 """
 
 from __future__ import annotations
 
+import errno
 import io
 import socket
 from collections.abc import Callable, Iterator
@@ -25,9 +26,12 @@ from requests.adapters import HTTPAdapter
 from requests.exceptions import ConnectionError as RequestsConnectionError
 from requests.models import PreparedRequest
 from requests.models import Response as RequestsResponse
-from urllib3 import HTTPHeaderDict, HTTPResponse
+from urllib3 import HTTPHeaderDict, HTTPResponse, HTTPSConnectionPool
+from urllib3.connection import HTTPSConnection
+from urllib3.exceptions import MaxRetryError, NewConnectionError, ProtocolError
 
 from phi_finetune.emulator.cloud import Cloud
+from phi_finetune.emulator.core.faults import AnswerNeverCame, NobodyListens
 from phi_finetune.emulator.core.hosts import AZURE_DOMAINS, INSTANCE_METADATA, LOGIN, is_azure
 from phi_finetune.emulator.core.http import Request, Response
 from phi_finetune.emulator.doors.environment import environment
@@ -75,14 +79,19 @@ def _intercept(original: Callable[..., RequestsResponse]) -> Callable[..., Reque
         if not clouds or not is_azure(urlsplit(request.url or "").hostname or ""):
             return original(adapter, request, *args, **options)
         asked = _asked(request)
-        answer = _owner(clouds, asked).handle(asked)
+        try:
+            answer = _owner(clouds, asked).handle(asked)
+        except AnswerNeverCame as lost:
+            raise RequestsConnectionError(_reset(), request=request) from lost
+        except NobodyListens as refused:
+            raise RequestsConnectionError(_refused(asked), request=request) from refused
         return adapter.build_response(request, _raw(asked.method, answer))
 
     return send
 
 
 def _guard(original: Callable[..., Any]) -> Callable[..., Any]:
-    def getaddrinfo(host: str | bytes | None, *args: Any, **options: Any) -> Any:
+    def look_up(host: str | bytes | None, *args: Any, **options: Any) -> Any:
         name = host.decode("ascii", "replace") if isinstance(host, bytes) else host or ""
         if _OPEN and is_azure(name):
             raise AzureAddressRefused(
@@ -92,16 +101,20 @@ def _guard(original: Callable[..., Any]) -> Callable[..., Any]:
             )
         return original(host, *args, **options)
 
-    return getaddrinfo
+    return look_up
+
+
+_LOOK_UPS = ("getaddrinfo", "gethostbyname", "gethostbyname_ex")
 
 
 @contextmanager
 def _interception() -> Iterator[None]:
-    send, getaddrinfo = HTTPAdapter.send, socket.getaddrinfo
-    places = (
+    send = HTTPAdapter.send
+    look_ups = [(name, getattr(socket, name)) for name in _LOOK_UPS]
+    places: list[tuple[object, str, Any, Any]] = [
         (HTTPAdapter, "send", send, _intercept(send)),
-        (socket, "getaddrinfo", getaddrinfo, _guard(getaddrinfo)),
-    )
+        *((socket, name, original, _guard(original)) for name, original in look_ups),
+    ]
     for owner, name, _, ours in places:
         setattr(owner, name, ours)
     try:
@@ -150,6 +163,20 @@ def _open_clouds(clouds: tuple[Cloud, ...]) -> str:
         f"workspace {cloud.workspace.name!r} in subscription {cloud.subscription_id}" for cloud in clouds
     )
     return f"Open fakes: {'; '.join(names)}."
+
+
+def _reset() -> ProtocolError:
+    """What urllib3 gives where a connection is reset before the answer (urllib3 2: ``connection.urlopen``)."""
+    return ProtocolError(
+        "Connection aborted.", ConnectionResetError(errno.ECONNRESET, "Connection reset by peer")
+    )
+
+
+def _refused(request: Request) -> MaxRetryError:
+    """What urllib3 gives where nobody listens; nothing is connected here."""
+    message = f"Failed to establish a new connection: [Errno {errno.ECONNREFUSED}] Connection refused"
+    reason = NewConnectionError(HTTPSConnection(request.host), message)
+    return MaxRetryError(HTTPSConnectionPool(request.host), request.path, reason)
 
 
 def _asked(request: PreparedRequest) -> Request:

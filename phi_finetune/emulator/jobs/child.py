@@ -16,12 +16,21 @@ __all__ = ["Child"]
 
 
 class Child:
-    """A step of a job: its state follows from the job's clock and the time that the step was given."""
+    """A step of a job: its state follows from the job's clock and the time that the step was given.
 
-    def __init__(self, parent: Job, run_id: str, slot: Slot) -> None:
+    Args:
+        parent: The job.
+        run_id: Its own id.
+        slot: What it does, and when.
+        halts: Whether it never ends, as the job stops at the end of the slot: then nobody has heard of it
+            since, and it is ``Running`` to run history.
+    """
+
+    def __init__(self, parent: Job, run_id: str, slot: Slot, *, halts: bool = False) -> None:
         self.parent = parent
         self.id = run_id
         self.slot = slot
+        self._halts = halts
         self.display_name = slot.step.name
         self.experiment = parent.experiment
         self.experiment_id = parent.experiment_id
@@ -41,7 +50,7 @@ class Child:
     def status(self) -> str:
         """The state at the clock's time; looking moves nothing."""
         parent = self.parent.status
-        if self.slot.ends <= self.parent.horizon:
+        if self._over:
             return "Failed" if self.slot.step.failure else "Completed"
         if parent in ("CancelRequested", "Canceled"):
             return parent
@@ -60,9 +69,9 @@ class Child:
     @property
     def ended(self) -> datetime | None:
         """When it ended; None before."""
-        if self.slot.ends <= self.parent.horizon:
+        if self._over:
             return self.slot.ends
-        return self.parent.ended
+        return None if self.status == "Running" else self.parent.ended
 
     @property
     def params(self) -> Mapping[str, str]:
@@ -79,6 +88,10 @@ class Child:
     def error(self) -> Failure | None:
         """Why it failed, in its own words."""
         return self.slot.step.failure if self.status == "Failed" else None
+
+    @property
+    def _over(self) -> bool:
+        return not self._halts and self.slot.ends <= self.parent.horizon
 
     def log_paths(self) -> dict[str, str]:
         """Where its log lies in ``workspaceartifactstore``, by name."""

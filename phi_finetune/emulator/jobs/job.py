@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ENDED", "Job"]
 
-ENDED = ("Completed", "Failed", "Canceled")
+ENDED = ("Completed", "Failed", "Canceled", "NotResponding")
+"""A paused job can go on, or be canceled, so it is not over."""
 
 _PREPARING = timedelta(seconds=30)
 _CANCELING = timedelta(seconds=15)  # met twice: a poller sees the request before the end (wire.md 13.3)
@@ -202,11 +203,15 @@ class Job:
         start = self._progress.entered[-1][1]
         values = self._inputs.values
         computes = {step.name: values[step.compute_input] for step in self._component.steps}
-        self._run = execute(self._cloud, self._inputs, computes)
+        outcome = execute(self._cloud, self._inputs, computes)
+        self._run, halts = outcome.run, outcome.halts
         nodes = {FINETUNE: int(values["num_nodes_finetune"])}
         slots = plan(self._cloud, self._run.steps, start, computes, nodes)
-        self._children = tuple(Child(self, self._cloud.ids.guid(), slot) for slot in slots)
-        self._progress.extend(*stages(slots))
+        self._children = tuple(
+            Child(self, self._cloud.ids.guid(), slot, halts=halts is not None and slot is slots[-1])
+            for slot in slots
+        )
+        self._progress.extend(*stages(slots, halts))
         self._publish(self)
         for child in self._children:
             self._publish(child)

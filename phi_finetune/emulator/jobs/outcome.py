@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from phi_finetune.emulator.core.faults import JobFails
 from phi_finetune.emulator.jobs.hardware import unfit
@@ -14,12 +14,20 @@ from phi_finetune.emulator.runners.runner import Failure, JobInputs, Run
 if TYPE_CHECKING:
     from phi_finetune.emulator.cloud import Cloud
 
-__all__ = ["execute"]
+__all__ = ["Outcome", "execute"]
 
 _START = timedelta(seconds=20)
 
 
-def execute(cloud: Cloud, inputs: JobInputs, computes: Mapping[str, str]) -> Run:
+@dataclass(frozen=True)
+class Outcome:
+    """A job as it ran. Where ``halts`` is a state, the job stops in it, and its last step never ends."""
+
+    run: Run
+    halts: Literal["NotResponding", "Paused"] | None = None
+
+
+def execute(cloud: Cloud, inputs: JobInputs, computes: Mapping[str, str]) -> Outcome:
     """Run a job.
 
     Args:
@@ -34,30 +42,36 @@ def execute(cloud: Cloud, inputs: JobInputs, computes: Mapping[str, str]) -> Run
     for step in reversed(inputs.steps):
         failure = unfit(cloud, step, computes[step], inputs.values)
         if failure is not None:
-            run = _failed(run, step, failure, failure.message, after=_START)
+            run = _cut(run, step, failure, failure.message, after=_START)
     fault = cloud.faults.take(JobFails)
     if fault is None:
-        return run
+        return Outcome(run)
     if fault.step not in inputs.steps:
         raise ValueError(
             f"the job has no step {fault.step!r} to fail: its steps are {', '.join(inputs.steps)}"
         )
-    return _failed(run, fault.step, Failure(fault.code, fault.message), fault.log)
+    if fault.step not in [step.name for step in run.steps]:
+        return Outcome(run)  # An earlier step fails.
+    if fault.status != "Failed":
+        return Outcome(_cut(run, fault.step), fault.status)
+    return Outcome(_cut(run, fault.step, Failure(fault.code, fault.message), fault.log))
 
 
-def _failed(run: Run, name: str, failure: Failure, log: str, *, after: timedelta | None = None) -> Run:
-    """The same run up to a step that fails, by default at half its time. An earlier failure is kept."""
+def _cut(
+    run: Run, name: str, failure: Failure | None = None, log: str = "", *, after: timedelta | None = None
+) -> Run:
+    """The same run up to the middle of a step, or to a time after the step's start; an earlier end is kept."""
     names = [step.name for step in run.steps]
     if name not in names:
         return run
     step = run.steps[names.index(name)]
     lasts = step.lasts / 2 if after is None else after
     lines = [line for line in step.log if line[0] <= lasts]
-    failed = replace(
+    last = replace(
         step,
         lasts=lasts,
         log=[*lines, *((lasts, line) for line in log.splitlines())],
         metrics=[metric for metric in step.metrics if metric.after <= lasts],
         failure=failure,
     )
-    return Run([*run.steps[: names.index(name)], failed], {})
+    return Run([*run.steps[: names.index(name)], last], {})

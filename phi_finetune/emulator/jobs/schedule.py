@@ -61,9 +61,11 @@ def plan(
     return tuple(slots)
 
 
-def stages(slots: Sequence[Slot]) -> tuple[list[Stage], str]:
-    """The stages of the job that these slots make, and how it ends."""
+def stages(slots: Sequence[Slot], halts: str | None = None) -> tuple[list[Stage], str]:
+    """The stages of the job that these slots make, and how it ends: in the state ``halts``, where that is set."""
     running = [Stage("Running", lasts) for slot in slots for lasts in _parts(slot)]
+    if halts is not None:
+        return running, halts
     if slots and slots[-1].step.failure is not None:
         return running, "Failed"
     return [*running, Stage("Finalizing", _FINALIZING)], "Completed"

@@ -86,16 +86,14 @@ class Jobs:
 
     def busy(self, compute: str) -> tuple[int, datetime | None]:
         """The nodes of a compute that run steps now, and until when the last of its finished steps ran."""
-        nodes, last = 0, None
-        for job in self.all():
-            for child in job.children:
-                if child.slot.compute.lower() != compute.lower() or child.started is None:
-                    continue
-                if child.ended is None:
-                    nodes += child.slot.nodes
-                else:
-                    last = max(last or child.ended, child.ended)
-        return nodes, last
+        steps = self.steps_on(compute)
+        nodes = sum(step.slot.nodes for step in steps if step.ended is None)
+        return nodes, max((step.ended for step in steps if step.ended is not None), default=None)
+
+    def steps_on(self, compute: str) -> Sequence[Child]:
+        """The steps that have begun on a compute, ended or not."""
+        steps = (child for job in self.all() for child in job.children if child.started is not None)
+        return [step for step in steps if step.slot.compute.lower() == compute.lower()]
 
     def _check_outputs(self, spec: JobSpec) -> None:
         for name, output in (spec.properties.get("outputs") or {}).items():

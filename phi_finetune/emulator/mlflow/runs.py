@@ -19,8 +19,11 @@ _STATUS = {
     "Completed": "FINISHED",
     "Failed": "FAILED",
     "Canceled": "KILLED",
+    "NotResponding": "FAILED",
+    "Paused": "RUNNING",
 }
-"""MLflow's word for a state; what has not begun is SCHEDULED."""
+"""MLflow's word for a state; what has not begun is SCHEDULED. The last two are assumed: MLflow has no words
+for them."""
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,10 @@
-"""What the registries hold. They are read only: nothing here can be published."""
+"""What the registries hold. Clients can only read them; :meth:`Registries.publish` is for tests."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
@@ -99,6 +99,30 @@ class Registries:
                 404, "UserError", f"The registry {registry} was not found.", inner=("NotFoundError",)
             )
 
+    def publish(self, kind: Kind, name: str, version: str, like: str) -> None:
+        """Add a version that is active and, until the next one, the newest of its name.
+
+        Args:
+            kind: What it is.
+            name: The name of something that is there.
+            version: The new version.
+            like: The version that it is a copy of.
+
+        Raises:
+            ValueError: There is no version ``like``, or there is a version ``version`` already.
+        """
+        versions = {one.version: one for one in self._contents(kind) if one.name == name}
+        if like not in versions:
+            raise ValueError(f"there is no version {like!r} of {name!r}: {', '.join(versions) or 'none'}")
+        if version in versions:
+            raise ValueError(f"there is a version {version!r} of {name!r} already")
+        new, order = versions[like], 1 + max(one.created_order for one in self._contents(kind))
+        if isinstance(new, CatalogueComponent):
+            spec = {**new.spec, "version": version}
+            self._components.append(replace(new, version=version, created_order=order, spec=spec))
+        else:
+            self._models.append(replace(new, version=version, created_order=order, archived=False))
+
     def published(self, registry: str, kind: Kind, name: str | None = None) -> Sequence[Published]:
         """Every version of a kind, or of one name, the oldest first; none for an unknown name (service.md).
 
@@ -155,6 +179,9 @@ class Registries:
         if not isinstance(content, CatalogueModel):
             raise _absent(asset_id)
         return content
+
+    def _contents(self, kind: Kind) -> Sequence[CatalogueComponent | CatalogueModel]:
+        return self._components if kind == "components" else self._models
 
     def _by_id(self, asset_id: str, kind: Kind) -> CatalogueComponent | CatalogueModel:
         found = _ASSET_ID.fullmatch(asset_id)
