@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from azure.ai.ml import MLClient
     from azure.ai.ml.entities import (
         AmlCompute,
         Component,
@@ -19,8 +20,17 @@ if TYPE_CHECKING:
         ManagedOnlineEndpoint,
         Model,
     )
+    from azure.core.credentials import TokenCredential
 
-__all__ = ["cluster_body", "component_entity", "deployment_body", "endpoint_body", "model_body"]
+__all__ = [
+    "cluster_body",
+    "component_entity",
+    "credential_of",
+    "deployment_body",
+    "endpoint_body",
+    "model_body",
+    "registry_of",
+]
 
 
 def cluster_body(cluster: AmlCompute) -> dict[str, Any]:
@@ -50,6 +60,16 @@ def component_entity(answer: Mapping[str, Any]) -> Component:
 
     # The entity takes the answer apart as it reads it, and the answer is kept for the next job.
     return PipelineComponent._from_rest_object(ComponentVersion(copy.deepcopy(dict(answer))))
+
+
+def credential_of(client: MLClient) -> TokenCredential:
+    """The credential that a client was built with."""
+    return client._credential
+
+
+def registry_of(client: MLClient) -> str | None:
+    """The registry that a client is for; None for a workspace's."""
+    return client._operation_scope.registry_name
 
 
 def _body(rest_object: Any) -> dict[str, Any]:

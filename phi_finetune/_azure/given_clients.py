@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from phi_finetune._azure import entities
 from phi_finetune.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def workspace_of(client: MLClient) -> tuple[str, str, str, TokenCredential]:
             "This azure-ai-ml client belongs to a registry",
             next_call="Workspace.from_clients(workspace_client, registry_client)",
         )
-    return client.subscription_id, client.resource_group_name, name, client._credential
+    return client.subscription_id, client.resource_group_name, name, entities.credential_of(client)
 
 
 def registry_of(client: MLClient) -> str:
@@ -36,7 +37,7 @@ def registry_of(client: MLClient) -> str:
         ConfigurationError: It is a mock, or a workspace's client.
     """
     _check_real(client)
-    name = client._operation_scope.registry_name
+    name = entities.registry_of(client)
     if not name:
         raise ConfigurationError(
             "This azure-ai-ml client belongs to a workspace",
