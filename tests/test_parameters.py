@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import pickle
 from collections.abc import Mapping
@@ -50,7 +51,8 @@ def test_typed_names_are_the_inputs_of_the_pipeline() -> None:
     names = list(ParameterValues.__annotations__)
     assert names == list(NEWEST)
     assert len(names) == 69
-    assert all(f"\n        {name}: " in (ParameterValues.__doc__ or "") for name in names)
+    documented = inspect.cleandoc(ParameterValues.__doc__ or "")
+    assert all(f"\n    {name}: " in documented for name in names)
 
 
 def test_typed_names_have_the_types_of_the_inputs() -> None:
