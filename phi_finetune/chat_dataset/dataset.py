@@ -40,6 +40,22 @@ def _check_name(_instance: object, _attribute: object, name: str) -> None:
 
 
 @attrs.frozen
+class _Measured:
+    """What a split came to when its source had this stamp, and its lines if they are few."""
+
+    stamp: Hashable
+    info: SplitInfo
+    content: bytes | None
+
+
+class _Cache(dict[SplitName, _Measured]):
+    """What was measured, by split; a pickle leaves it out, as it may hold rows."""
+
+    def __reduce__(self) -> tuple[type[_Cache], tuple[()]]:
+        return _Cache, ()
+
+
+@attrs.frozen
 class ChatDataset:
     """Conversations in up to three splits: train, validation and test.
 
@@ -59,9 +75,7 @@ class ChatDataset:
     _train: Source = attrs.field(alias="train")
     _validation: Source | None = attrs.field(alias="validation", default=None)
     _test: Source | None = attrs.field(alias="test", default=None)
-    _measured: dict[SplitName, tuple[Hashable, SplitInfo]] = attrs.field(
-        factory=dict, init=False, repr=False, eq=False
-    )
+    _measured: dict[SplitName, _Measured] = attrs.field(factory=dict, init=False, repr=False, eq=False)
 
     @classmethod
     def from_jsonl(
@@ -215,7 +229,11 @@ class ChatDataset:
             InvalidData: When the first row that breaks a rule is reached.
             InvalidParameter: There is no such split.
         """
-        return map(canonical_line, self.rows(split))
+        source = self._source(split)
+        known = self._measured.get(split)
+        if known is not None and known.content is not None and known.stamp == source.stamp():
+            return iter(known.content.splitlines(keepends=True))
+        return map(canonical_line, source.rows())
 
     def describe(self, split: SplitName = "train") -> SplitInfo:
         """Count and hash a split's lines; it is read the first time, and again only if its file changed.
@@ -224,12 +242,13 @@ class ChatDataset:
             InvalidData: A row breaks a rule.
             InvalidParameter: There is no such split.
         """
-        stamp = self._source(split).stamp()
+        source = self._source(split)
+        stamp = source.stamp()
         before = self._measured.get(split)
-        if before is not None and before[0] == stamp:
-            return before[1]
-        info = measure(self.lines(split))
-        self._measured[split] = (stamp, info)
+        if before is not None and before.stamp == stamp:
+            return before.info
+        info, content = measure(map(canonical_line, source.rows()))
+        self._measured[split] = _Measured(stamp, info, content)
         return info
 
     def check(self) -> None:

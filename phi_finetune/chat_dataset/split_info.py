@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import attrs
 
-__all__ = ["SplitInfo", "measure"]
+__all__ = ["KEPT_BYTES", "SplitInfo", "measure"]
 
 
 @attrs.frozen
@@ -25,12 +25,22 @@ class SplitInfo:
     sha256: str
 
 
-def measure(lines: Iterable[bytes]) -> SplitInfo:
-    """Count and hash lines in one pass."""
+KEPT_BYTES = 4 * 1024 * 1024
+"""Lines that come to no more than this are kept, so that a small split is parsed once and not at each use."""
+
+
+def measure(lines: Iterable[bytes]) -> tuple[SplitInfo, bytes | None]:
+    """Count and hash lines in one pass; give them too, joined, where they come to :data:`KEPT_BYTES` at most."""
     rows = size_bytes = 0
     digest = hashlib.sha256()
+    kept: list[bytes] = []
     for line in lines:
         rows += 1
         size_bytes += len(line)
         digest.update(line)
-    return SplitInfo(rows=rows, size_bytes=size_bytes, sha256=digest.hexdigest())
+        if size_bytes <= KEPT_BYTES:
+            kept.append(line)
+        else:
+            kept.clear()
+    info = SplitInfo(rows=rows, size_bytes=size_bytes, sha256=digest.hexdigest())
+    return info, b"".join(kept) if size_bytes <= KEPT_BYTES else None
