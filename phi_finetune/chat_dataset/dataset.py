@@ -75,7 +75,7 @@ class ChatDataset:
     _train: Source = attrs.field(alias="train")
     _validation: Source | None = attrs.field(alias="validation", default=None)
     _test: Source | None = attrs.field(alias="test", default=None)
-    _measured: dict[SplitName, _Measured] = attrs.field(factory=dict, init=False, repr=False, eq=False)
+    _measured: _Cache = attrs.field(factory=_Cache, init=False, repr=False, eq=False)
 
     @classmethod
     def from_jsonl(
