@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from phi_finetune.chat_dataset import ChatDataset, Conversation, Message
     from phi_finetune.compute import GpuCompute, GpuSku
-    from phi_finetune.endpoints import Deployment, Endpoint, Probe, write_request
+    from phi_finetune.deployments import Deployment, Probe
+    from phi_finetune.endpoints import Endpoint, write_request
     from phi_finetune.errors import PhiFinetuneError
     from phi_finetune.finetune import Finetune, FinetuneSettings
     from phi_finetune.jobs import FinetuneJob
@@ -57,7 +58,8 @@ __all__ = [
 _HOMES = {
     "chat_dataset": ("ChatDataset", "Conversation", "Message"),
     "compute": ("GpuCompute", "GpuSku"),
-    "endpoints": ("Deployment", "Endpoint", "Probe", "write_request"),
+    "deployments": ("Deployment", "Probe"),
+    "endpoints": ("Endpoint", "write_request"),
     "errors": ("PhiFinetuneError",),
     "finetune": ("Finetune", "FinetuneSettings"),
     "jobs": ("FinetuneJob",),

@@ -17,7 +17,8 @@ from phi_finetune._lineage import MADE_BY, SERVES
 from phi_finetune._names import digest, slug
 from phi_finetune._waiting import Look, Patience, wait_for
 from phi_finetune.compute import check_gpu_size
-from phi_finetune.endpoints import AuthMode, Endpoint, check_name, from_arm
+from phi_finetune.deployments import AuthMode, check_name
+from phi_finetune.endpoints import Endpoint, from_arm
 from phi_finetune.errors import (
     DeadlineExceeded,
     DeploymentFailed,
@@ -33,8 +34,7 @@ from phi_finetune.models import look_up
 if TYPE_CHECKING:
     from phi_finetune._azure.client import Client
     from phi_finetune._azure.rest import Answer
-    from phi_finetune._deployment_spec import DeploymentSpec
-    from phi_finetune.endpoints import Deployment
+    from phi_finetune.deployments import Deployment, DeploymentSpec
     from phi_finetune.registered_models import RegisteredModel
 
 __all__ = ["EndpointSpec", "add_or_undo", "check_size", "deploy", "give_traffic"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -12,11 +11,12 @@ from datetime import timedelta
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
 from phi_finetune._handles import WithoutHandle
+from phi_finetune.deployments import AuthMode, Deployment, DeploymentSpec, Probe, deployment_from_arm
 from phi_finetune.errors import ConfigurationError, InvalidParameter, PhiFinetuneError
 from phi_finetune.events import Deleted, Warned
 from phi_finetune.scoring import ChatReply, Sampling, Turns, read_reply, request_body, send
@@ -25,54 +25,10 @@ if TYPE_CHECKING:
     from phi_finetune._azure.client import Client
     from phi_finetune.registered_models import RegisteredModel
 
-__all__ = ["AuthMode", "Deployment", "Endpoint", "EndpointKeys", "Probe", "write_request"]
-
-AuthMode: TypeAlias = Literal["key", "aad_token"]
-"""How callers sign in: with one of the endpoint's two keys, or with an Entra token."""
+__all__ = ["Endpoint", "EndpointKeys", "write_request"]
 
 DELETE_TIMEOUT = timedelta(hours=1)
-_NAME = re.compile(r"[a-zA-Z](?:-?[a-zA-Z0-9])*")
 _AUTH: Mapping[str, AuthMode] = {"key": "key", "aadtoken": "aad_token"}
-
-
-@attrs.frozen
-class Probe:
-    """How Azure looks whether a container is well.
-
-    The defaults but the first are Azure's own (its page on managed online deployments, read 2026-11). Azure's first
-    look comes after 10 s; a model of several GiB takes minutes to load, so ours comes after ten minutes.
-
-    Attributes:
-        initial_delay: Before the first look.
-        period: Between looks.
-        timeout: How long a look may take.
-        success_threshold: Good looks in a row that make it well.
-        failure_threshold: Bad looks in a row that make it ill.
-    """
-
-    initial_delay: timedelta = timedelta(seconds=600)
-    period: timedelta = timedelta(seconds=10)
-    timeout: timedelta = timedelta(seconds=2)
-    success_threshold: int = 1
-    failure_threshold: int = 30
-
-    def __attrs_post_init__(self) -> None:
-        for name in ("initial_delay", "period", "timeout"):
-            if getattr(self, name) < timedelta(seconds=1):
-                raise InvalidParameter(
-                    "A probe's time is too short",
-                    name=name,
-                    value=getattr(self, name),
-                    allowed="one second or more",
-                )
-        for name in ("success_threshold", "failure_threshold"):
-            if getattr(self, name) < 1:
-                raise InvalidParameter(
-                    "A probe's threshold is too low",
-                    name=name,
-                    value=getattr(self, name),
-                    allowed="1 or more",
-                )
 
 
 @attrs.frozen
@@ -89,29 +45,6 @@ class EndpointKeys:
 
     def __reduce__(self) -> str | tuple[Any, ...]:
         raise TypeError("keys are not pickled; fetch them again with endpoint.keys()")
-
-
-@attrs.frozen
-class Deployment:
-    """One model on its machines, behind an endpoint.
-
-    Attributes:
-        name: Its name.
-        endpoint: The endpoint's name.
-        model: The id of its model.
-        instance_type: The size of its machines.
-        instance_count: How many machines it has; each costs money all the time.
-        provisioning_state: Azure's state of it.
-        traffic: The percentage of the endpoint's requests that it takes.
-    """
-
-    name: str
-    endpoint: str
-    model: str
-    instance_type: str
-    instance_count: int
-    provisioning_state: str
-    traffic: int = 0
 
 
 @attrs.frozen(slots=False)
@@ -291,7 +224,8 @@ class Endpoint(WithoutHandle):
 
         traffic = self.refresh().traffic
         return tuple(
-            _deployment(item, self.name, traffic) for item in list_deployments(self._handle(), self.name)
+            deployment_from_arm(item, self.name, traffic)
+            for item in list_deployments(self._handle(), self.name)
         )
 
     def deploy(
@@ -330,7 +264,6 @@ class Endpoint(WithoutHandle):
             DeploymentFailed: It did not become healthy; with the container's log.
         """
         from phi_finetune._deploying import add_or_undo, check_size
-        from phi_finetune._deployment_spec import DeploymentSpec
 
         spec = DeploymentSpec(
             model=model.id,
@@ -452,22 +385,6 @@ def from_arm(body: Mapping[str, Any], client: Client, *, created_here: bool = Fa
     )
 
 
-def check_name(kind: str, name: str) -> None:
-    """Refuse what is no name for an endpoint or a deployment.
-
-    Raises:
-        InvalidParameter: With the rule (Azure's page on managing quotas, 2026-01).
-    """
-    if 3 <= len(name) <= 32 and _NAME.fullmatch(name):
-        return
-    raise InvalidParameter(
-        f"{name!r} is no name for an {kind}" if kind[0] in "aeiou" else f"{name!r} is no name for a {kind}",
-        name="name",
-        value=name,
-        allowed="3 to 32 letters, digits and single dashes, a letter first, no dash at the end",
-    )
-
-
 def write_request(row: Turns, path: str | os.PathLike[str], sampling: Sampling | None = None) -> Path:
     """Write a request file, as ``endpoint.score(path)`` and Azure's own tools send it.
 
@@ -485,22 +402,6 @@ def write_request(row: Turns, path: str | os.PathLike[str], sampling: Sampling |
     partial.write_text(text + "\n", encoding="utf-8")
     os.replace(partial, target)
     return target
-
-
-def _deployment(item: Mapping[str, Any], endpoint: str, traffic: Mapping[str, int]) -> Deployment:
-    from phi_finetune._azure.paths import required
-
-    properties: Mapping[str, Any] = item.get("properties") or {}
-    name = str(required(item, "name", f"deployment of endpoint {endpoint}"))
-    return Deployment(
-        name=name,
-        endpoint=endpoint,
-        model=str(properties.get("model") or ""),
-        instance_type=str(properties.get("instanceType") or ""),
-        instance_count=int((item.get("sku") or {}).get("capacity") or 0),
-        provisioning_state=str(properties.get("provisioningState")),
-        traffic=traffic.get(name, 0),
-    )
 
 
 def _read_request(path: Path) -> Mapping[str, Any]:

@@ -13,13 +13,11 @@ from phi_finetune._handles import WithoutHandle
 from phi_finetune._lineage import DATA, MODEL
 from phi_finetune._names import digest
 from phi_finetune._waiting import Look, Patience, wait_for, watch
+from phi_finetune.diagnosis import Diagnosis, JobStep, diagnose, failure, log_of
 from phi_finetune.errors import (
     ConfigurationError,
     InvalidParameter,
-    JobCanceled,
-    JobFailed,
     NotFound,
-    PhiFinetuneError,
     UnexpectedAnswer,
 )
 from phi_finetune.events import Event, JobMoved, LogLine
@@ -29,7 +27,7 @@ if TYPE_CHECKING:
     from phi_finetune.metrics import TrainingMetrics
     from phi_finetune.registered_models import RegisteredModel
 
-__all__ = ["Diagnosis", "FinetuneJob", "JobOutput", "JobStep"]
+__all__ = ["FinetuneJob", "JobOutput"]
 
 LONGEST_JOB: Final = timedelta(days=7)
 GOING: Final = frozenset(
@@ -51,27 +49,7 @@ ENDED: Final = SPENT | {"Completed", "Paused"}
 
 FIRST_LOOK_S, LONGEST_PAUSE_S = 10.0, 60.0
 """A fine-tune takes an hour; nothing is gained by looking more often."""
-LOG_TAIL_LINES = 20
 _LONGEST_MODEL_NAME = 100
-
-
-@attrs.frozen
-class JobStep:
-    """One step of a job's pipeline.
-
-    Attributes:
-        name: The step's name, such as ``"chat_completion_finetune"``.
-        run: The name of its run.
-        status: Its state, as Azure names it.
-        started_at: When it began; None before that.
-        ended_at: When it ended; None before that.
-    """
-
-    name: str
-    run: str
-    status: str
-    started_at: datetime | None = None
-    ended_at: datetime | None = None
 
 
 @attrs.frozen
@@ -87,29 +65,6 @@ class JobOutput:
     name: str
     type: str
     uri: str
-
-
-@attrs.frozen
-class Diagnosis:
-    """Why a job ended as it did.
-
-    Attributes:
-        job: The job.
-        status: The state it ended in.
-        step: The step that failed first; None where no step did.
-        code: The error's code, of the step where one failed.
-        message: The error's message, of the step where one failed.
-        log_tail: The last lines of the step's log.
-        advice: What to change; empty where there is nothing to say.
-    """
-
-    job: str
-    status: str
-    step: str | None
-    code: str | None
-    message: str
-    log_tail: str
-    advice: str
 
 
 @attrs.frozen(slots=False)
@@ -180,7 +135,7 @@ class FinetuneJob(WithoutHandle):
         """The job itself, unless it ended in any other way than Completed."""
         if self.status == "Completed" or not self.ended:
             return self
-        raise _failure(self.diagnose(), self.resource)
+        raise failure(self.diagnose(), self.resource)
 
     def events(self, *, timeout: timedelta = LONGEST_JOB) -> Iterator[Event]:
         """Follow the job: its states, those of its steps, and each line of its log once, until it ends.
@@ -215,7 +170,7 @@ class FinetuneJob(WithoutHandle):
 
         client = self._handle()
         run = self.name if step is None else self._step(step).run
-        return _log(client, run, run_details(client, run))
+        return log_of(client, run, run_details(client, run))
 
     def metrics(self) -> TrainingMetrics:
         """What the job and its steps have logged to MLflow so far."""
@@ -244,7 +199,7 @@ class FinetuneJob(WithoutHandle):
 
     def diagnose(self) -> Diagnosis:
         """Find out why the job ended as it did: the step that failed first, its error, and the end of its log."""
-        return _diagnose(self)
+        return diagnose(self._handle(), self.name, self.children())
 
     def register(
         self,
@@ -335,7 +290,7 @@ class FinetuneJob(WithoutHandle):
             status = str(details.get("status"))
             if status not in GOING | ENDED:
                 raise _unknown_state(attrs.evolve(self, status=status))
-            log = _log(client, self.name, details).splitlines()
+            log = log_of(client, self.name, details).splitlines()
             moved, grew = status != told["status"], len(log) > told["lines"]
             # The pipeline writes a line whenever a step begins or ends.
             children = self.children() if moved or grew else ()
@@ -424,86 +379,6 @@ def _step(run: Mapping[str, Any]) -> JobStep:
 
 def _time(text: str | None) -> datetime | None:
     return datetime.fromisoformat(text) if text else None
-
-
-def _log(client: Client, run: str, details: Mapping[str, Any]) -> str:
-    from phi_finetune._azure.run_history import log_text
-
-    files: Mapping[str, str] = details.get("logFiles") or {}
-    return "".join(log_text(client, files[name], f"log {name} of run {run}") for name in sorted(files))
-
-
-def _log_tail(client: Client, run: str, details: Mapping[str, Any]) -> str:
-    try:
-        log = _log(client, run, details)
-    except PhiFinetuneError as error:
-        return f"(the log could not be read: {error.what})"
-    return "\n".join(log.splitlines()[-LOG_TAIL_LINES:])
-
-
-def _diagnose(job: FinetuneJob) -> Diagnosis:
-    from phi_finetune._azure.run_history import run_details
-
-    client = job._handle()
-    details = run_details(client, job.name)
-    status = str(details.get("status") or job.status)
-    late = datetime.max.replace(tzinfo=UTC)
-    failed = [step for step in job.children() if step.status in ("Failed", "NotResponding")]
-    first = min(failed, key=lambda step: step.ended_at or late, default=None)
-    source = run_details(client, first.run) if first else details
-    error = ((source.get("error") or {}).get("error")) or {}
-    tail = _log_tail(client, first.run, source) if first else ""
-    message = str(error.get("message") or "")
-    return Diagnosis(
-        job=job.name,
-        status=status,
-        step=first.name if first else None,
-        code=error.get("code"),
-        message=message,
-        log_tail=tail,
-        advice=_advice(f"{message}\n{tail}"),
-    )
-
-
-def _advice(text: str) -> str:
-    lowered = text.lower()
-    if "out of memory" in lowered:
-        return (
-            "use less memory: a lower max_seq_length, per_device_train_batch_size or lora_r in with_parameters(), "
-            "or a larger size"
-        )
-    if "preempt" in lowered:
-        return "the low-priority machines were taken away: submit() again, or use dedicated ones"
-    return ""
-
-
-def _failure(found: Diagnosis, resource: str) -> JobFailed:
-    step = "" if found.step is None else repr(found.step)
-    next_call = found.advice or f'read ws.job("{found.job}").logs({step}), mend it, and submit() again'
-    if found.status == "Canceled":
-        return JobCanceled(
-            "The job was canceled",
-            resource=resource,
-            next_call="submit() starts the next attempt",
-            job=found.job,
-            status=found.status,
-        )
-    if found.status == "Paused":
-        next_call = "resume it in the studio, or cancel() it"
-    where = f"Step {found.step} of the job failed" if found.step else f"The job ended as {found.status}"
-    return JobFailed(
-        where,
-        resource=resource,
-        why=f"{found.code}: {found.message}"
-        if found.code
-        else found.message or "the service gives no reason",
-        next_call=next_call,
-        code=found.code,
-        job=found.job,
-        status=found.status,
-        child=found.step,
-        log_tail=found.log_tail,
-    )
 
 
 def _unknown_state(job: FinetuneJob) -> UnexpectedAnswer:

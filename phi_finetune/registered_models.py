@@ -19,7 +19,8 @@ from phi_finetune.events import AdoptedExisting, Created
 
 if TYPE_CHECKING:
     from phi_finetune._azure.client import Client
-    from phi_finetune.endpoints import AuthMode, Endpoint, Probe
+    from phi_finetune.deployments import AuthMode, Probe
+    from phi_finetune.endpoints import Endpoint
     from phi_finetune.jobs import FinetuneJob
 
 __all__ = ["RegisteredModel"]
@@ -123,8 +124,7 @@ class RegisteredModel(WithoutHandle):
             DeploymentFailed: It did not become healthy; with the container's log.
         """
         from phi_finetune._deploying import EndpointSpec, deploy
-        from phi_finetune._deployment_spec import DeploymentSpec
-        from phi_finetune.endpoints import Probe
+        from phi_finetune.deployments import DeploymentSpec, Probe
 
         spec = DeploymentSpec(
             model=self.id,

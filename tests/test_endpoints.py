@@ -9,7 +9,7 @@ import pytest
 from tuning import PROMPT, REPLY, SIZE, Heard, content, deployed, sent, trained
 
 import phi_finetune as pf
-from phi_finetune.endpoints import Probe
+from phi_finetune.deployments import Probe
 from phi_finetune.errors import (
     ConfigurationError,
     DeadlineExceeded,

@@ -15,8 +15,7 @@ from phi_finetune._azure.translate import azure_ai_ml_errors, expect
 if TYPE_CHECKING:
     from azure.ai.ml.entities import ProbeSettings
 
-    from phi_finetune._deployment_spec import DeploymentSpec
-    from phi_finetune.endpoints import Probe
+    from phi_finetune.deployments import DeploymentSpec, Probe
 
 __all__ = [
     "create_endpoint",

@@ -15,10 +15,10 @@ from pandas import DataFrame
 
 import phi_finetune as pf
 from phi_finetune.credentials import Chain, ManagedIdentity
+from phi_finetune.diagnosis import Diagnosis, JobStep
 from phi_finetune.endpoints import EndpointKeys
 from phi_finetune.errors import JobFailed, SizeNotAllowed
 from phi_finetune.events import Event
-from phi_finetune.jobs import Diagnosis, JobStep
 from phi_finetune.metrics import MetricPoint
 from phi_finetune.protocols import TokenTransport, Try
 from phi_finetune.retries import PatientRetries
