@@ -58,7 +58,7 @@ def _send(finetune: Finetune, client: Client, name: str, intent: dict[str, Any])
             file_name=file.name,
             sha256=file.sha256,
             size_bytes=file.size_bytes,
-            content=file.content(),
+            content=file.content,
         )
     inputs = plan.parameters.as_component_inputs()
     addresses = {key: str(inputs.pop(key)) for key in tuple(inputs) if _is_file(plan, key)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from urllib.parse import quote
 
 import attrs
@@ -12,7 +12,7 @@ import attrs
 from phi_finetune._azure.client import Client
 from phi_finetune._azure.rest import Answer
 from phi_finetune._azure.translate import expect, refuse
-from phi_finetune.errors import UnexpectedAnswer
+from phi_finetune.errors import AuthenticationFailed, UnexpectedAnswer
 from phi_finetune.events import Uploaded
 
 __all__ = ["list_blobs", "read_blob", "upload"]
@@ -36,23 +36,34 @@ class _Store:
         return f"{self.url}/{quote(path)}" + ("?" + "&".join(parts) if parts else "")
 
 
-def upload(client: Client, *, file_name: str, sha256: str, size_bytes: int, content: Iterable[bytes]) -> str:
+def upload(
+    client: Client, *, file_name: str, sha256: str, size_bytes: int, content: Callable[[], Iterable[bytes]]
+) -> str:
     """Put a file into the store under its content's digest, unless it is there; give its ``azureml://`` address.
 
     The place is azure-ai-ml's own (``LocalUpload/<sha256>/<file name>``), with its mark of a finished upload, so
-    each finds what the other has sent.
+    each finds what the other has sent. A signature that the store refuses is asked for anew, once.
     """
     path = f"LocalUpload/{sha256}/{file_name}"
+    try:
+        reused = _put_file(client, path, file_name, size_bytes, content())
+    except AuthenticationFailed:
+        client.forget("blob store")
+        reused = _put_file(client, path, file_name, size_bytes, content())
+    client.notify(Uploaded(resource=f"file {file_name}", size_bytes=size_bytes, reused=reused))
+    return f"azureml://datastores/workspaceblobstore/paths/{path}"
+
+
+def _put_file(client: Client, path: str, file_name: str, size_bytes: int, content: Iterable[bytes]) -> bool:
+    """Put a file at a path; give whether it was there already."""
     store = _store(client)
     # A small file costs less to send than to ask for; the store itself refuses to write it a second time.
     if size_bytes <= SENT_UNASKED_BYTES:
-        reused = not _send_small(client, store, path, b"".join(content), file_name)
-    else:
-        reused = _is_there(client, store, path, size_bytes)
-        if not reused:
-            _send(client, store, path, content, file_name)
-    client.notify(Uploaded(resource=f"file {file_name}", size_bytes=size_bytes, reused=reused))
-    return f"azureml://datastores/workspaceblobstore/paths/{path}"
+        return not _send_small(client, store, path, b"".join(content), file_name)
+    if _is_there(client, store, path, size_bytes):
+        return True
+    _send(client, store, path, content, file_name)
+    return False
 
 
 def list_blobs(client: Client, prefix: str) -> list[str]:

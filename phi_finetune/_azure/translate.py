@@ -21,7 +21,6 @@ from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from phi_finetune._azure.rest import Answer, sign_in_lapsed
-from phi_finetune.credentials import expected_tenant
 from phi_finetune.errors import (
     AuthenticationFailed,
     NotFound,
@@ -196,6 +195,8 @@ def _error(
 
 def _kind(status: int, code: str | None, message: str) -> tuple[type[PhiFinetuneError], str]:
     if status == 401:
+        from phi_finetune.credentials import expected_tenant
+
         tenant = expected_tenant(message)
         if tenant:
             return AuthenticationFailed, f"sign in to the right tenant: az login --tenant {tenant}"

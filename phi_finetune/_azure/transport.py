@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import threading
@@ -12,7 +13,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from urllib.parse import urlsplit
 
-from azure.core.exceptions import IncompleteReadError, ServiceRequestError, ServiceResponseError
+from azure.core.exceptions import (
+    IncompleteReadError,
+    ResponseNotReadError,
+    ServiceRequestError,
+    ServiceResponseError,
+)
 from azure.core.pipeline.transport import HttpTransport, RequestsTransport
 
 from phi_finetune._azure.hosts import ML_SCOPE, check_host, is_identity_endpoint, scope_for
@@ -146,8 +152,10 @@ class Transport(HttpTransport["Request", "Response"]):
         elapsed_s: float,
     ) -> float | None:
         status = None if answer is None else answer.status_code
-        if status is not None and status < 400:
-            return None
+        if answer is not None and answer.status_code < 400:
+            if verb_class(request.method, request.url) == "action" or not _is_half(answer):
+                return None
+            status = None
         failed = Try(
             attempt=attempt,
             elapsed_s=elapsed_s,
@@ -159,7 +167,8 @@ class Transport(HttpTransport["Request", "Response"]):
         wait_s = checked_wait(self._retries.wait_s(failed))
         if wait_s is None:
             return None
-        why = f"HTTP {status}" if status is not None else type(error).__name__
+        why = "half an answer" if error is None else type(error).__name__
+        why = why if status is None else f"HTTP {status}"
         self._notify(
             RequestRetried(
                 resource=f"{request.method} {_short(request.url)}",
@@ -195,6 +204,28 @@ class Transport(HttpTransport["Request", "Response"]):
         request.headers["Authorization"] = f"Bearer {credential.get_token(scope).token}"
         if "x-azureml-token" in request.headers:
             request.headers["x-azureml-token"] = credential.get_token(ML_SCOPE).token
+
+
+def _is_half(answer: Response) -> bool:
+    """Whether an answer says that it is JSON, and cannot be read as JSON: it is as good as none.
+
+    An answer that is still to be streamed is not looked into; its reader reads it as it comes.
+    """
+    if not hasattr(answer, "content") or "json" not in answer.headers.get("Content-Type", ""):
+        return False
+    try:
+        body = answer.content
+        return bool(body) and not _reads(body)
+    except ResponseNotReadError:
+        return False
+
+
+def _reads(body: bytes) -> bool:
+    try:
+        json.loads(body)
+    except ValueError:
+        return False
+    return True
 
 
 def verb_class(method: str, url: str) -> VerbClass:
