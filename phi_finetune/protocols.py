@@ -1,12 +1,16 @@
 """The shapes that a user may plug in: a credential, a credential policy, a retry policy, a clock, a listener.
 
 Each is a :class:`typing.Protocol`: any object with these methods will do, and none needs to import this library.
+
+The ``Supports...`` protocols are for code that takes a job or an endpoint and uses a verb or two of it: it names
+those, and takes the real object, one of :func:`phi_finetune.testing.fake_job`'s, or one of the user's own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, ForwardRef, Literal, Protocol, TypeAlias
+from datetime import timedelta
+from typing import TYPE_CHECKING, ForwardRef, Literal, Protocol, Self, TypeAlias
 
 import attrs
 
@@ -18,12 +22,20 @@ if TYPE_CHECKING:
     from azure.core.rest import HttpRequest, HttpResponse
 
     from phi_finetune.events import Event
+    from phi_finetune.metrics import TrainingMetrics
+    from phi_finetune.scoring import ChatReply, Turns
 
 __all__ = [
     "Clock",
     "CredentialPolicy",
     "Listener",
     "RetryPolicy",
+    "SupportsCancel",
+    "SupportsChat",
+    "SupportsDelete",
+    "SupportsLogs",
+    "SupportsMetrics",
+    "SupportsWait",
     "TokenTransport",
     "Try",
     "VerbClass",
@@ -105,3 +117,61 @@ class Clock(Protocol):
 Listener: TypeAlias = Callable[["Event"], None]
 """Hears what happens, as it happens. It is called on the thread that works, so it should be quick; an error in
 it ends the work."""
+
+
+class SupportsWait(Protocol):
+    """What can be waited for, as a :class:`~phi_finetune.jobs.FinetuneJob` can."""
+
+    def wait(self, *, timeout: timedelta = timedelta(days=7)) -> Self:
+        """Wait until it has completed, and give it as it then is; at most ``timeout``."""
+        ...
+
+
+class SupportsCancel(Protocol):
+    """What can be canceled, as a :class:`~phi_finetune.jobs.FinetuneJob` can."""
+
+    def cancel(self, *, timeout: timedelta = timedelta(minutes=30)) -> Self:
+        """Cancel it, and give it as it then is; wait for its end at most ``timeout``."""
+        ...
+
+
+class SupportsMetrics(Protocol):
+    """What has logged metrics, as a :class:`~phi_finetune.jobs.FinetuneJob` has."""
+
+    def metrics(self) -> TrainingMetrics:
+        """What it has logged so far."""
+        ...
+
+
+class SupportsLogs(Protocol):
+    """What has written a log, as a :class:`~phi_finetune.jobs.FinetuneJob` and its steps have."""
+
+    def logs(self, step: str | None = None) -> str:
+        """What it, or one of its steps, has written so far."""
+        ...
+
+
+class SupportsChat(Protocol):
+    """What can be asked, as an :class:`~phi_finetune.endpoints.Endpoint` can; the settings are those of its chat."""
+
+    def chat(
+        self,
+        message: Turns,
+        *,
+        temperature: float = 0.6,
+        top_p: float = 0.9,
+        do_sample: bool = True,
+        max_new_tokens: int = 200,
+        repetition_penalty: float | None = None,
+        deployment: str | None = None,
+    ) -> ChatReply:
+        """Ask the model."""
+        ...
+
+
+class SupportsDelete(Protocol):
+    """What can be deleted, as an :class:`~phi_finetune.endpoints.Endpoint` can."""
+
+    def delete(self, *, timeout: timedelta = timedelta(hours=1)) -> None:
+        """Delete it, and see it gone; wait for that at most ``timeout``."""
+        ...

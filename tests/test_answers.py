@@ -20,11 +20,12 @@ from phi_finetune.errors import (
     PhiFinetuneError,
     ServiceError,
     ServiceUnreachable,
+    UnexpectedAnswer,
 )
 from phi_finetune.events import AdoptedExisting, Event, Uploaded, Warned
 from phi_finetune.retries import NoRetries
 from phi_finetune.testing import FakeAzure
-from phi_finetune.testing.faults import Answer, AnswerLost, Unreachable
+from phi_finetune.testing.faults import Answer, AnswerLost, HalfBody, Unreachable
 
 JOB_PUT = "PUT */jobs/*"
 
@@ -337,3 +338,30 @@ def _refuse(azure: FakeAzure, number: int, status: int) -> None:
         return handle(request)  # type: ignore[arg-type]
 
     azure.cloud.handle = counted  # type: ignore[method-assign, assignment]
+
+
+def test_half_an_answer_to_a_read_is_asked_for_again(fake_azure: FakeAzure) -> None:
+    """It says that it is JSON and cannot be read as such: as good as none. With no tries left it is told."""
+    fake_azure.faults.next(HalfBody("GET */jobs*", how="half-json"))
+    assert fake_azure.workspace().jobs() == ()
+    fake_azure.faults.next(HalfBody("GET */jobs*", how="half-json"))
+    with pytest.raises(UnexpectedAnswer):
+        fake_azure.workspace(retries=NoRetries()).jobs()
+
+
+def test_half_an_answer_to_a_named_write_is_written_again(
+    fake_azure: FakeAzure, workspace: pf.Workspace
+) -> None:
+    """The model was registered and the answer came by half; written again it is the same version."""
+    job = finetune(workspace).submit().wait()
+    fake_azure.faults.next(HalfBody("PUT */models/*", how="half-json"))
+    job.register("tuned")
+    assert [version.version for version in fake_azure.models["tuned"]] == [job.model_version()]
+
+
+def test_a_signature_that_is_refused_is_asked_for_anew(fake_azure: FakeAzure) -> None:
+    """Once; a second refusal is told."""
+    workspace = fake_azure.workspace(retries=NoRetries())
+    fake_azure.faults.next(Answer("PUT *.blob.core.windows.net*", 401, "AuthenticationFailed"))
+    finetune(workspace).submit()
+    assert len(sent(fake_azure, "POST", "*/listSecrets")) == 2

@@ -42,6 +42,7 @@ EMULATOR = "phi_finetune.emulator"
 DOORS = "phi_finetune.emulator.doors"
 LOCAL = "phi_finetune.local"
 TESTING = "phi_finetune.testing"
+LIGHT_FAKES = "phi_finetune.testing.light"
 AZURE = "phi_finetune._azure"
 
 HEAVY = ("azure.ai.ml", "datasets", "matplotlib", "mlflow", "pandas", "pyarrow", "torch", "transformers")
@@ -115,22 +116,22 @@ def test_only_tests_and_the_local_engine_reach_the_emulator() -> None:
 
 
 def test_the_emulator_stands_alone() -> None:
-    """The emulator imports Python's own library and itself; its doors also know the HTTP libraries."""
+    """The emulator imports Python's own library and itself; its doors also know the libraries of HTTP and TLS."""
     assert [
         f"{module.name} imports {one.name}"
         for module in modules(EMULATOR)
         for one in taken(module)
         if not under(one.name, EMULATOR)
-        and not (under(module.name, DOORS) and one.root in ("requests", "urllib3"))
+        and not (under(module.name, DOORS) and one.root in ("cryptography", "requests", "urllib3"))
     ] == []
 
 
 def test_the_help_for_tests_uses_public_names() -> None:
-    """FakeAzure and the local engine use the library as its users do."""
+    """FakeAzure and the local engine use the library as its users do; the light fakes stand behind its objects."""
     assert [
         f"{module.name} imports {one.name}"
         for module in library()
-        if under(module.name, TESTING, LOCAL)
+        if under(module.name, TESTING, LOCAL) and not under(module.name, LIGHT_FAKES)
         for one in taken(module)
         if one.name.startswith("phi_finetune._") and one.name != "phi_finetune.__version__"
     ] == []

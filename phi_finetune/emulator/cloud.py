@@ -5,24 +5,19 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from urllib.parse import quote
 
 from phi_finetune.emulator.assets.routes import ROUTES as ASSETS
 from phi_finetune.emulator.assets.state import Assets
+from phi_finetune.emulator.billing.bill import Bill
+from phi_finetune.emulator.billing.state import bill
 from phi_finetune.emulator.computes.routes import ROUTES as COMPUTES
 from phi_finetune.emulator.computes.state import Computes
-from phi_finetune.emulator.core.clock import Clock
+from phi_finetune.emulator.core.clock import Clock, Progression
 from phi_finetune.emulator.core.errors import ServiceError, envelope, mlflow_envelope
-from phi_finetune.emulator.core.faults import (
-    Answer,
-    AnswerLost,
-    AnswerNeverCame,
-    Faults,
-    NobodyListens,
-    RequestFault,
-    Unreachable,
-)
+from phi_finetune.emulator.core.fault_queue import Faults
+from phi_finetune.emulator.core.faults import AnswerNeverCame, NobodyListens, RequestFault
 from phi_finetune.emulator.core.http import Request, Response, empty, json_answer
 from phi_finetune.emulator.core.ids import Ids
 from phi_finetune.emulator.core.journal import Entry, Journal, without_signature
@@ -40,10 +35,10 @@ from phi_finetune.emulator.registries.routes import ROUTES as REGISTRIES
 from phi_finetune.emulator.registries.state import Registries
 from phi_finetune.emulator.run_history.routes import ROUTES as RUN_HISTORY
 from phi_finetune.emulator.runners.runner import Runner
-from phi_finetune.emulator.runners.simulated import SimulatedRunner
 from phi_finetune.emulator.scoring.routes import ROUTES as SCORING
 from phi_finetune.emulator.storage.routes import ROUTES as STORAGE
 from phi_finetune.emulator.storage.state import Storage
+from phi_finetune.emulator.visibility import Visibility
 from phi_finetune.emulator.workspaces.routes import ROUTES as WORKSPACES
 from phi_finetune.emulator.workspaces.state import Workspace
 
@@ -80,6 +75,12 @@ class Settings:
         low_priority_quota: Cores of low priority, one pool for all families.
         seed: Seed of every identifier; None draws one.
         start: The clock's start; None is now.
+        progression: What lets time pass (:class:`~phi_finetune.emulator.core.clock.Clock`).
+        visible_after_reads: How many reads of a job, model version, endpoint, deployment or cluster answer
+            404 after it was made.
+        traffic_after_reads: How many reads of an endpoint show the split of its traffic as it was before a
+            change, once the change is done.
+        endpoint_name_rest: How long the name of a deleted endpoint cannot be used again.
     """
 
     region: str = "eastus"
@@ -89,6 +90,10 @@ class Settings:
     low_priority_quota: int = 300
     seed: int | None = None
     start: datetime | None = None
+    progression: Progression = "instant"
+    visible_after_reads: int = 0
+    traffic_after_reads: int = 0
+    endpoint_name_rest: timedelta = timedelta(0)
 
 
 class Cloud:
@@ -101,7 +106,7 @@ class Cloud:
 
     def __init__(self, settings: Settings | None = None, runner: Runner | None = None) -> None:
         self.settings = settings or Settings()
-        self.clock = Clock(self.settings.start)
+        self.clock = Clock(self.settings.start, self.settings.progression)
         self.ids = Ids(self.settings.seed)
         self.journal = Journal()
         self.faults = Faults()
@@ -115,9 +120,10 @@ class Cloud:
         self.registries = Registries(self)
         self.computes = Computes(self)
         self.assets = Assets(self)
-        self.runner: Runner = runner or SimulatedRunner()
+        self.runner: Runner = runner or _simulated()
         self.jobs = Jobs(self)
         self.endpoints = OnlineEndpoints(self)
+        self.visibility = Visibility(self)
         self._lock = threading.RLock()
 
     def handle(self, request: Request) -> Response:
@@ -125,7 +131,7 @@ class Cloud:
 
         Raises:
             NobodyListens: A test asked for this: the request was not carried out.
-            AnswerNeverCame: A test asked for this: it was carried out.
+            AnswerNeverCame: A test asked for this: it came, and was carried out if the fault says so.
         """
         with self._lock:
             self.operations.settle()
@@ -134,14 +140,17 @@ class Cloud:
             if found is None:
                 return self._noted(request, None, self._unknown(request))
             route, params = found
-            fault = self.faults.take_for(request)
-            if isinstance(fault, Unreachable):
-                raise NobodyListens
-            answer = self._answer(request.with_params(params), route, fault)
-            if isinstance(fault, AnswerLost):
-                self._write(request, route, None)
-                raise AnswerNeverCame
-            return self._noted(request, route, answer)
+            fault = self.faults.find(request)
+            if fault is None:
+                return self._noted(request, route, self._answer(request.with_params(params), route))
+            return self._faulty(request.with_params(params), route, fault)
+
+    def bill(self) -> Bill:
+        """What has run until now, and what it cost; looking lets no time pass."""
+        with self._lock:
+            self.operations.settle()
+            self.jobs.settle()
+            return bill(self)
 
     def owns(self, request: Request) -> bool:
         """Whether a request is for this cloud: by its token, SAS or key; else by its host or path."""
@@ -159,13 +168,29 @@ class Cloud:
         """The ARM id of something in the workspace."""
         return "/".join([self.workspace.id, *(quote(part, safe="") for part in path)])
 
-    def _answer(self, request: Request, route: Route, fault: RequestFault | None) -> Response:
+    def _faulty(self, request: Request, route: Route, fault: RequestFault) -> Response:
         try:
-            if isinstance(fault, Answer):
-                raise ServiceError(fault.status, fault.code, fault.message, headers=fault.headers)
+            fault.stop()
+            refusal = fault.instead()
+            whole = self._refusal(route, refusal) if refusal else self._answer(request, route)
+            answer = fault.spoil(whole)
+        except (AnswerNeverCame, NobodyListens) as lost:
+            self.faults.met(fault)
+            if isinstance(lost, AnswerNeverCame):
+                self._write(request, route, None)
+            raise
+        if answer is not None:
+            self.faults.met(fault)
+        return self._noted(request, route, answer or whole)
+
+    def _answer(self, request: Request, route: Route) -> Response:
+        try:
             self.identity.admit(request, route.audience)
             self.workspace.admit(request)
-            return route.handler(self, request)
+            self.visibility.check(request)
+            answer = route.handler(self, request)
+            self.visibility.note(request, answer)
+            return answer
         except ServiceError as error:
             return self._refusal(route, error)
 
@@ -211,3 +236,10 @@ class Cloud:
             "Cache-Control": "no-cache",
             "Date": self.clock.now().strftime("%a, %d %b %Y %H:%M:%S GMT"),
         }
+
+
+def _simulated() -> Runner:
+    # A cloud with a runner of its own loads no statistics.
+    from phi_finetune.emulator.runners.simulated import SimulatedRunner
+
+    return SimulatedRunner()

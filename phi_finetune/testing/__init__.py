@@ -11,11 +11,55 @@
 
 :class:`FakeAzure` is a subscription with a workspace in it. The fixtures ``fake_azure`` and ``workspace``
 of the pytest plugin open one for a test; :mod:`phi_finetune.testing.faults` has what can go wrong in it.
+
+Where no client of Azure's is part of the test, :func:`fake_job`, :func:`fake_model`, :func:`fake_endpoint` and
+:func:`fake_workspace` give this library's own objects, and load nothing of Azure's.
 """
 
 from __future__ import annotations
 
-from phi_finetune.testing.credential import FakeCredential
-from phi_finetune.testing.fake_azure import FakeAzure, UnknownRoute, UnmetFault
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-__all__ = ["FakeAzure", "FakeCredential", "UnknownRoute", "UnmetFault"]
+if TYPE_CHECKING:
+    from phi_finetune.emulator.billing.bill import Bill, Charge
+    from phi_finetune.emulator.core.clock import ClockStands
+    from phi_finetune.testing.credential import FakeCredential
+    from phi_finetune.testing.fake_azure import FakeAzure, StillBilling, UnknownRoute, UnmetFault
+    from phi_finetune.testing.light import JobStatus, fake_endpoint, fake_job, fake_model, fake_workspace
+
+__all__ = [
+    "Bill",
+    "Charge",
+    "ClockStands",
+    "FakeAzure",
+    "FakeCredential",
+    "JobStatus",
+    "StillBilling",
+    "UnknownRoute",
+    "UnmetFault",
+    "fake_endpoint",
+    "fake_job",
+    "fake_model",
+    "fake_workspace",
+]
+
+_HOMES = {
+    "phi_finetune.emulator.billing.bill": ("Bill", "Charge"),
+    "phi_finetune.emulator.core.clock": ("ClockStands",),
+    "phi_finetune.testing.credential": ("FakeCredential",),
+    "phi_finetune.testing.fake_azure": ("FakeAzure", "StillBilling", "UnknownRoute", "UnmetFault"),
+    "phi_finetune.testing.light": ("JobStatus", "fake_endpoint", "fake_job", "fake_model", "fake_workspace"),
+}
+
+
+def __getattr__(name: str) -> object:
+    # The light fakes need nothing of what FakeAzure loads.
+    for module, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(module), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from contextlib import ExitStack
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING
 
+from phi_finetune.emulator.billing.bill import Bill
 from phi_finetune.emulator.cloud import Cloud, Settings
-from phi_finetune.emulator.core.clock import Clock
-from phi_finetune.emulator.core.faults import Faults
+from phi_finetune.emulator.core.clock import Clock, Progression
+from phi_finetune.emulator.core.fault_queue import Faults
 from phi_finetune.emulator.core.journal import Journal
 from phi_finetune.emulator.doors.inprocess import InProcessDoor
 from phi_finetune.emulator.runners.runner import Runner
@@ -31,11 +32,15 @@ if TYPE_CHECKING:
     from phi_finetune.protocols import CredentialPolicy, Listener, RetryPolicy
     from phi_finetune.workspace import Workspace
 
-__all__ = ["FakeAzure", "UnknownRoute", "UnmetFault"]
+__all__ = ["FakeAzure", "StillBilling", "UnknownRoute", "UnmetFault"]
 
 
 class UnknownRoute(AssertionError):
     """The code under test asked for something that the fake does not know; it was answered with 501."""
+
+
+class StillBilling(AssertionError):
+    """A test left something that goes on billing; the message is a table of it."""
 
 
 class UnmetFault(AssertionError):
@@ -65,6 +70,16 @@ class FakeAzure:
         start: When the fake's clock starts. None is now.
         runner: What running a job means. None simulates it with a small statistical model of the training
             rows.
+        progression: What lets time pass besides ``clock.advance``. ``"instant"``: pauses of a client, and
+            each look at something that is under way. ``"realistic"``: pauses only, so that a client which
+            polls every 15 s asks four times a minute. ``"manual"``: nothing. A client that would wait for ever,
+            since nobody advances the clock, meets :class:`ClockStands`.
+        visible_after_reads: How many reads of a job, model version, endpoint, deployment or cluster answer
+            404 after it was made.
+        traffic_after_reads: How many reads of an endpoint show the split of its traffic as it was before a
+            change, once the change is done. Requests follow the new split.
+        endpoint_name_rest: How long the name of a deleted endpoint cannot be used again: its creation answers
+            404. 0 is never.
 
     Attributes:
         cloud: The emulated services themselves, for what has no attribute here.
@@ -82,6 +97,10 @@ class FakeAzure:
         seed: int | None = None,
         start: datetime | None = None,
         runner: Runner | None = None,
+        progression: Progression = "instant",
+        visible_after_reads: int = 0,
+        traffic_after_reads: int = 0,
+        endpoint_name_rest: timedelta = timedelta(0),
     ) -> None:
         settings = Settings(
             region=region,
@@ -91,6 +110,10 @@ class FakeAzure:
             low_priority_quota=low_priority_quota,
             seed=seed,
             start=start,
+            progression=progression,
+            visible_after_reads=visible_after_reads,
+            traffic_after_reads=traffic_after_reads,
+            endpoint_name_rest=endpoint_name_rest,
         )
         self.cloud = Cloud(settings, runner)
         self.credential = FakeCredential(self.cloud)
@@ -168,7 +191,7 @@ class FakeAzure:
 
     @property
     def faults(self) -> Faults:
-        """What is to go wrong: ``faults.next(DeploymentFails())``."""
+        """What is to go wrong: ``faults.next(DeploymentFails())``, ``faults.at_rate(0.2, seed=7)``."""
         return self.cloud.faults
 
     @property
@@ -190,6 +213,10 @@ class FakeAzure:
     def models(self) -> Mapping[str, tuple[ModelVersion, ...]]:
         """The models registered in the workspace: the versions of each name, oldest first."""
         return MappingProxyType(self.cloud.assets.models())
+
+    def billing(self) -> Bill:
+        """What has run on :attr:`clock` until now, what it cost, and what bills on. As text it is a table."""
+        return self.cloud.bill()
 
     def reserve_endpoint_name(self, name: str) -> None:
         """Let an endpoint's name belong to somebody else: names are unique in a region (pain.md O1)."""

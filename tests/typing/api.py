@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, assert_type
+from typing import Any, Protocol, assert_type
 
 from azure.core.credentials import AccessToken, TokenCredential
 from azure.identity import AzureCliCredential
@@ -20,8 +20,19 @@ from phi_finetune.endpoints import EndpointKeys
 from phi_finetune.errors import JobFailed, SizeNotAllowed
 from phi_finetune.events import Event
 from phi_finetune.metrics import MetricPoint
-from phi_finetune.protocols import TokenTransport, Try
+from phi_finetune.protocols import (
+    SupportsCancel,
+    SupportsChat,
+    SupportsDelete,
+    SupportsLogs,
+    SupportsMetrics,
+    SupportsWait,
+    TokenTransport,
+    Try,
+)
 from phi_finetune.retries import PatientRetries
+from phi_finetune.scoring import ChatReply, Turns
+from phi_finetune.testing import fake_endpoint, fake_job, fake_model, fake_workspace
 
 
 class OwnCredential:
@@ -43,6 +54,27 @@ class OwnRetries:
 
     def wait_s(self, failed: Try) -> float | None:
         return None if failed.attempt > 2 else 1.0
+
+
+class OwnEndpoint:
+    """An endpoint of somebody's own: it can be asked, and no more."""
+
+    def chat(
+        self,
+        message: Turns,
+        *,
+        temperature: float = 0.6,
+        top_p: float = 0.9,
+        do_sample: bool = True,
+        max_new_tokens: int = 200,
+        repetition_penalty: float | None = None,
+        deployment: str | None = None,
+    ) -> ChatReply:
+        return ChatReply("Hello.")
+
+
+class Trained(SupportsWait, SupportsMetrics, Protocol):
+    """What a function needs of a job."""
 
 
 def listen(event: Event) -> None:
@@ -130,3 +162,38 @@ def reviving(ws: pf.Workspace, job: pf.FinetuneJob, tune: pf.Finetune) -> None:
     assert_type(ws.attach(job), pf.FinetuneJob)
     assert_type(ws.attach(tune), pf.Finetune)
     assert_type(ws.mlflow_client(), MlflowClient)
+
+
+def supported(trained: Trained, cancels: SupportsCancel, logs: SupportsLogs, deleted: SupportsDelete) -> None:
+    """A protocol's verb gives what it was given."""
+    assert_type(trained.wait(timeout=timedelta(hours=1)), Trained)
+    assert_type(trained.wait().metrics().loss, float | None)
+    assert_type(cancels.cancel(), SupportsCancel)
+    assert_type(logs.logs("chat_completion_finetune"), str)
+    deleted.delete(timeout=timedelta(minutes=10))
+
+
+def supporting(job: pf.FinetuneJob, endpoint: pf.Endpoint) -> None:
+    """The real classes have the verbs that the protocols ask for."""
+    supported(job, job, job, endpoint)
+    asked: list[SupportsChat] = [endpoint, OwnEndpoint()]
+    assert_type([each.chat("Hello.", temperature=0.0).text for each in asked], list[str])
+
+
+def not_supporting(job: pf.FinetuneJob, endpoint: pf.Endpoint) -> None:
+    """What lacks a verb is refused."""
+    supported(endpoint, job, job, endpoint)  # type: ignore[arg-type]
+    supported(job, endpoint, job, endpoint)  # type: ignore[arg-type]
+    supported(job, job, job, job)  # type: ignore[arg-type]
+
+
+def faking() -> None:
+    """The light fakes are the library's own objects."""
+    ws = fake_workspace("lab")
+    assert_type(ws, pf.Workspace)
+    assert_type(
+        fake_job("a", status="Failed", metrics={"loss": [2.0]}, log="text", workspace=ws), pf.FinetuneJob
+    )
+    assert_type(fake_model("a", version="2", workspace=ws), pf.RegisteredModel)
+    assert_type(fake_endpoint("abc", replies={"Hello.": "Goodbye."}, workspace=ws), pf.Endpoint)
+    fake_job(status="Done")  # type: ignore[arg-type]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
 from phi_finetune.emulator.catalogue import VmSize
+from phi_finetune.emulator.core.holds import FOREVER, Hold, at_least, clipped, end_of, later, together
 from phi_finetune.emulator.core.operations import Operation
 
 if TYPE_CHECKING:
@@ -62,7 +64,11 @@ class Nodes:
 
 @dataclass(eq=False)
 class Compute:
-    """One cluster. ``doing`` names its last operation: ``Creating``, ``Updating`` or ``Deleting``."""
+    """One cluster. ``doing`` names its last operation: ``Creating``, ``Updating`` or ``Deleting``.
+
+    ``scales`` has what was asked for, and since when it holds, the oldest first; ``ended`` is when it was
+    gone.
+    """
 
     cloud: Cloud = field(repr=False)
     name: str
@@ -72,6 +78,8 @@ class Compute:
     modified: datetime
     operation: Operation
     doing: str = "Creating"
+    scales: list[tuple[datetime, ClusterSpec]] = field(default_factory=list, repr=False)
+    ended: datetime | None = None
 
     @property
     def vm_size(self) -> str:
@@ -98,11 +106,20 @@ class Compute:
         """How long a node without work stays up."""
         return self.spec.idle
 
+    def idle_at(self, when: datetime) -> timedelta:
+        """How long a node stays up that has been without work since then."""
+        return next((spec.idle for since, spec in reversed(self.scales) if since <= when), self.idle)
+
     @property
     def provisioning_state(self) -> str:
         """``Creating``, ``Updating``, ``Deleting``, ``Succeeded`` or ``Failed``."""
         status = self.operation.status
         return self.doing if status == "InProgress" else status
+
+    @property
+    def never_made(self) -> bool:
+        """Whether its making failed, so that it never had a node."""
+        return self.doing == "Creating" and self.operation.status == "Failed"
 
     @property
     def cores(self) -> int:
@@ -114,15 +131,28 @@ class Compute:
 
     @property
     def nodes(self) -> Nodes:
-        """The nodes that are up at the clock's time.
-
-        A cluster grows with its jobs and shrinks to its minimum once its idle time has passed; until then one
-        node at least stays up (how many did the work is not remembered).
-        """
-        if self.provisioning_state in ("Creating", "Failed"):
+        """The nodes that are up at the clock's time."""
+        if self.provisioning_state == "Creating":
             return Nodes(0, 0)
-        busy, last_used = self.cloud.jobs.busy(self.name)
-        if busy:
-            return Nodes(busy, max(0, self.min_nodes - busy))
-        lingers = last_used is not None and self.cloud.clock.now() < last_used + self.idle
-        return Nodes(0, max(self.min_nodes, 1 if lingers else 0))
+        now = self.cloud.clock.now()
+        up = sum(hold.machines for hold in self.up if hold.started <= now < hold.until)
+        busy = min(up, self.cloud.jobs.busy(self.name)[0])
+        return Nodes(busy, up - busy)
+
+    @property
+    def up(self) -> Sequence[Hold]:
+        """The nodes that were up, are, and will be.
+
+        A cluster grows with its jobs. A node without work stays for the idle time, and works again meanwhile;
+        then the cluster shrinks to its minimum.
+        """
+        if self.never_made or not self.scales:
+            return ()
+        ready, scales = self.scales[0][0], [*self.scales, (FOREVER, self.spec)]
+        ends = end_of(self.ended, self.cloud.clock.now(), ending=self.provisioning_state == "Deleting")
+        kept = [Hold(spec.min_nodes, since, until) for (since, spec), (until, _) in pairwise(scales)]
+        work = together(clipped([step.hold for step in self.cloud.jobs.steps_on(self.name)], ready, ends))
+        lingering = [
+            Hold(hold.machines, hold.started, later(hold.until, self.idle_at(hold.until))) for hold in work
+        ]
+        return at_least(list(clipped([*kept, *lingering], ready, ends)))

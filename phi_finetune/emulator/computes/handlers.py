@@ -10,7 +10,7 @@ from phi_finetune.emulator.computes.durations import format_duration, parse_dura
 from phi_finetune.emulator.core.clock import timestamp
 from phi_finetune.emulator.core.errors import ServiceError
 from phi_finetune.emulator.core.http import Request, Response, empty, json_answer
-from phi_finetune.emulator.core.operations import POLL_AT_ONCE
+from phi_finetune.emulator.core.operations import poll_again
 from phi_finetune.emulator.core.paging import page
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def get(cloud: Cloud, request: Request) -> Response:
     under_way = cloud.computes.find(name).operation.watch() == "InProgress"
     # Found anew, since a deletion may just have ended.
     compute = cloud.computes.find(name)
-    return json_answer(200, _body(cloud, compute), POLL_AT_ONCE if under_way else None)
+    return json_answer(200, _body(cloud, compute), poll_again(cloud.clock) if under_way else None)
 
 
 def list_nodes(cloud: Cloud, request: Request) -> Response:

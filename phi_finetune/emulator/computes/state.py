@@ -17,7 +17,7 @@ from phi_finetune.emulator.core.operations import Operation
 if TYPE_CHECKING:
     from phi_finetune.emulator.cloud import Cloud
 
-__all__ = ["Compute", "Computes"]
+__all__ = ["Compute", "Computes", "compute_missing"]
 
 SERVERLESS = "serverless"
 
@@ -25,6 +25,11 @@ _KIND = "computeOperationsStatus"
 _CREATION = timedelta(seconds=30)
 _UPDATE = timedelta(seconds=10)
 _DELETION = timedelta(minutes=1)
+
+
+def compute_missing(name: str) -> ServiceError:
+    """404 with an empty body, as a missing compute is answered (service.md)."""
+    return ServiceError(404, "ResourceNotFound", f"There is no compute named {name}.", bare=True)
 
 
 class Computes:
@@ -40,6 +45,8 @@ class Computes:
         _check_families(cloud.settings.quota, self._sizes)
         self._quota = Quota(cloud.settings.quota, cloud.settings.low_priority_quota)
         self._clusters: dict[str, Compute] = {}
+        self.made: list[Compute] = []
+        """Every cluster that there is or was, the oldest first."""
 
     def exists(self, name: str) -> bool:
         """Whether a job can run there. Serverless compute is always there (wire.md 5)."""
@@ -49,11 +56,11 @@ class Computes:
         """A cluster by its name, in any case.
 
         Raises:
-            ServiceError: 404 with an empty body, as a missing compute is answered (service.md).
+            ServiceError: 404 where there is none.
         """
         found = self._settled().get(name.lower())
         if found is None:
-            raise ServiceError(404, "ResourceNotFound", f"There is no compute named {name}.", bare=True)
+            raise compute_missing(name)
         return found
 
     def all(self) -> tuple[Compute, ...]:
@@ -120,6 +127,8 @@ class Computes:
         compute = self._settled().get(name.lower())
         if compute is None:
             return None
+        if compute.never_made:
+            compute.scales.clear()
         if compute.provisioning_state != "Deleting":
             compute.doing = "Deleting"
             compute.operation = self._cloud.operations.start(_KIND, _DELETION, lambda: self._forget(compute))
@@ -128,14 +137,20 @@ class Computes:
     def _create(self, name: str, spec: ClusterSpec, size: VmSize) -> Compute:
         now = self._cloud.clock.now()
         compute = Compute(self._cloud, name, spec, size, now, now, self._provision())
+        compute.scales.append((now + _CREATION, spec))
         self._clusters[name.lower()] = compute
+        self.made.append(compute)
         return compute
 
     def _change(self, compute: Compute, spec: ClusterSpec) -> None:
         state = compute.provisioning_state
         compute.spec = spec
-        compute.modified = self._cloud.clock.now()
+        compute.modified = now = self._cloud.clock.now()
         # A change to a cluster that is still being made or changed goes in with the operation under way.
+        if compute.never_made:
+            compute.scales = [(now + _CREATION, spec)]
+        else:
+            compute.scales.append((max(now, compute.scales[-1][0]), spec))
         if state == "Failed":
             compute.doing, compute.operation = "Creating", self._provision()
         elif state == "Succeeded":
@@ -149,6 +164,7 @@ class Computes:
 
     def _forget(self, compute: Compute) -> None:
         self._clusters.pop(compute.name.lower(), None)
+        compute.ended = compute.operation.ended
 
     def _check_room(self, spec: ClusterSpec, size: VmSize, existing: Compute | None) -> None:
         own = existing.cores if existing else 0

@@ -5,17 +5,37 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Literal
 
-__all__ = ["Clock", "Progress", "Stage", "timestamp"]
+__all__ = ["Clock", "ClockStands", "Progress", "Progression", "Stage", "timestamp"]
+
+Progression = Literal["instant", "realistic", "manual"]
+"""What lets time pass, besides ``Clock.advance``: pauses and reads, pauses alone, or nothing."""
+
+_WAITS = 2_000
+"""So many pauses and reads in a row, all in vain, are a loop that would never end."""
+
+
+class ClockStands(RuntimeError):
+    """Somebody waits for a clock that nobody moves, and would wait for ever."""
 
 
 class Clock:
-    """A clock that moves only when told to."""
+    """A clock that moves only when told to.
 
-    def __init__(self, start: datetime | None = None) -> None:
+    Args:
+        start: When it starts. None is now.
+        progression: ``"instant"``: pauses move it, and so does each read of something unfinished, to the end
+            of its stage. ``"realistic"``: pauses move it, reads do not. ``"manual"``: only :meth:`advance`
+            and :meth:`advance_to` do.
+    """
+
+    def __init__(self, start: datetime | None = None, progression: Progression = "instant") -> None:
         # Real clients compare expiry times with the machine's clock, so the default start is now.
         self._start = (start or datetime.now(UTC)).replace(microsecond=0)
         self._now = self._start
+        self._waits = 0
+        self.progression = progression
 
     def now(self) -> datetime:
         """The time, in UTC."""
@@ -30,19 +50,50 @@ class Clock:
         if by < timedelta(0):
             raise ValueError(f"a clock cannot go back: {by}")
         self._now += by
+        self._waits = 0
 
     def advance_to(self, when: datetime) -> None:
         """Let time pass until ``when``; nothing happens where that is past."""
-        self._now = max(self._now, when)
+        self.advance(max(when - self._now, timedelta(0)))
 
     def monotonic(self) -> float:
         """Seconds since the clock's start."""
         return (self._now - self._start).total_seconds()
 
     def sleep(self, seconds: float) -> None:
-        """Let so many seconds pass, at once. Any time above 0 moves the clock, so that no waiting loop hangs."""
+        """Let so many seconds pass, at once. Any time above 0 moves the clock, so that no waiting loop hangs.
+
+        Raises:
+            ClockStands: The progression is manual, and whoever waits has done so many times in vain.
+        """
         if seconds > 0:
-            self.advance(max(timedelta(seconds=seconds), timedelta.resolution))
+            self.take(max(timedelta(seconds=seconds), timedelta.resolution))
+
+    def take(self, time: timedelta) -> None:
+        """Let the time pass that something takes; under the manual progression it takes none.
+
+        Raises:
+            ClockStands: As for :meth:`sleep`.
+        """
+        if self.progression == "manual":
+            self.wait_in_vain()
+        else:
+            self.advance(time)
+
+    def wait_in_vain(self) -> None:
+        """Note that somebody waits, and that no time passes.
+
+        Raises:
+            ClockStands: It was so for too many times in a row.
+        """
+        self._waits += 1
+        if self._waits >= _WAITS:
+            self._waits = 0
+            raise ClockStands(
+                f"Something waits for the fake's clock, which has stood at {self._now:%Y-%m-%d %H:%M:%S} for "
+                f"{_WAITS:,} pauses and reads: the progression is {self.progression!r}. Let time pass with "
+                "clock.advance(timedelta(...)) before or while it waits, or take another progression."
+            )
 
 
 @dataclass(frozen=True)
@@ -56,8 +107,9 @@ class Stage:
 class Progress:
     """A walk through states on the emulator's clock.
 
-    Time moves it; and since nothing sleeps, so does being watched: each read of an unfinished walk lets the clock
-    run to the end of the stage it is in. A poller therefore sees every state, one a read, and time stays true.
+    Time moves it; and under the clock's instant progression, so does being watched: each read of an
+    unfinished walk lets the clock run to the end of the stage it is in. A poller therefore sees every state,
+    one a read, and time stays true.
     """
 
     def __init__(self, clock: Clock, stages: Sequence[Stage], end: str) -> None:
@@ -85,10 +137,17 @@ class Progress:
         return self._entered[-1][0]
 
     def watch(self) -> str:
-        """The state that a poller sees: the clock's, or else the next one."""
+        """The state that a poller sees: the clock's, or else, under the instant progression, the next one.
+
+        Raises:
+            ClockStands: Too many reads in a row were in vain.
+        """
         before = len(self._entered)
         state = self.state
         if self.finished or len(self._entered) > before:
+            return state
+        if self._clock.progression != "instant":
+            self._clock.wait_in_vain()
             return state
         self._clock.advance_to(self._due())
         return self.state

@@ -1,26 +1,38 @@
-"""Things that go wrong, queued one by one: each is met once, in order, and one that is never met is an error."""
+"""Things that can go wrong."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
-from typing import Literal, TypeVar
+from typing import Literal
 
-from phi_finetune.emulator.core.http import Request
+from phi_finetune.emulator.core.errors import ServiceError
+from phi_finetune.emulator.core.forms import fits
+from phi_finetune.emulator.core.http import Request, Response
 
 __all__ = [
+    "TWELVE_KINDS",
     "Answer",
     "AnswerLost",
     "AnswerNeverCame",
     "DeploymentFails",
+    "EndlessOperation",
+    "ExpiredToken",
     "Fault",
-    "Faults",
+    "HalfBody",
     "JobFails",
+    "NoAnswerInTime",
+    "NoConnectionInTime",
     "NobodyListens",
+    "OperationFails",
+    "OperationFault",
+    "Preempted",
     "ProvisioningFails",
     "RequestFault",
+    "Silence",
     "Unreachable",
+    "Wrong",
 ]
 
 
@@ -34,17 +46,34 @@ class RequestFault(Fault):
     """Something that goes wrong with one request.
 
     Attributes:
-        on: Which request: ``"METHOD pattern"`` over host and path, with ``*`` for anything (``"POST */score"``).
+        on: Which request: ``"METHOD pattern"`` over host and path, with ``*`` for anything
+            (``"POST */score"``).
     """
 
     on: str
 
     def meets(self, request: Request) -> bool:
         """Whether this is the request it waits for."""
-        method, _, pattern = self.on.partition(" ")
-        return method in ("*", request.method) and fnmatchcase(
-            (request.host + request.path).lower(), pattern.lower()
-        )
+        return fits(self.on, request.method, request.host + request.path)
+
+    def stop(self) -> None:
+        """Keep the request from coming at all; for the cloud.
+
+        Raises:
+            NobodyListens: It does not come.
+        """
+
+    def instead(self) -> ServiceError | None:
+        """What answers instead of the request being carried out; None where it is carried out."""
+        return None
+
+    def spoil(self, answer: Response) -> Response | None:
+        """The answer as the client gets it; None where it can't be spoilt, so that the fault waits on.
+
+        Raises:
+            AnswerNeverCame: The client gets none.
+        """
+        return answer
 
 
 @dataclass(frozen=True)
@@ -64,16 +93,134 @@ class Answer(RequestFault):
     message: str = "A fault that the test asked for."
     headers: Mapping[str, str] = field(default_factory=dict)
 
+    def instead(self) -> ServiceError:
+        """The error."""
+        return ServiceError(self.status, self.code, self.message, headers=self.headers)
+
+
+@dataclass(frozen=True)
+class ExpiredToken(RequestFault):
+    """A request is answered with 401, as for a token that has expired, whatever its token is.
+
+    Attributes:
+        on: Which request, as for every :class:`RequestFault`.
+    """
+
+    def instead(self) -> ServiceError:
+        """The refusal, with the code of Azure Resource Manager."""
+        message = "The access token expiry UTC time is in the past."
+        return ServiceError(401, "ExpiredAuthenticationToken", message)
+
 
 @dataclass(frozen=True)
 class AnswerLost(RequestFault):
-    """A request is carried out, and the connection is reset before its answer comes (reliability.md 1.1).
+    """The connection is reset before the answer of a request comes (reliability.md 1.1).
 
     The journal has the request, with the status None.
 
     Attributes:
         on: Which request, as for every :class:`RequestFault`.
+        applied: Whether the request is carried out all the same.
     """
+
+    applied: bool = True
+
+    def instead(self) -> ServiceError | None:
+        """What would have answered."""
+        return None if self.applied else _not_carried_out()
+
+    def spoil(self, answer: Response) -> Response:
+        """Lose it."""
+        raise AnswerNeverCame
+
+
+@dataclass(frozen=True)
+class Silence(RequestFault):
+    """Nothing comes until the client's own timeout, which passes on the fake's clock.
+
+    A client that set no timeout would wait for ever; it is told so with ``WaitsForEver``.
+
+    Attributes:
+        on: Which request, as for every :class:`RequestFault`.
+        after: ``sent``: the request is taken, and no answer comes within the client's read timeout; the
+            journal has it with the status None. ``connect``: no connection is made within its connect
+            timeout; the journal has nothing.
+        applied: Whether a request that was sent is carried out all the same.
+    """
+
+    after: Literal["sent", "connect"] = "sent"
+    applied: bool = True
+
+    def stop(self) -> None:
+        """Make no connection."""
+        if self.after == "connect":
+            raise NoConnectionInTime
+
+    def instead(self) -> ServiceError | None:
+        """What would have answered."""
+        return None if self.applied else _not_carried_out()
+
+    def spoil(self, answer: Response) -> Response:
+        """Give none."""
+        raise NoAnswerInTime
+
+
+@dataclass(frozen=True)
+class HalfBody(RequestFault):
+    """Half of an answer's body comes. The fault waits for an answer that has one.
+
+    Attributes:
+        on: Which request, as for every :class:`RequestFault`.
+        how: ``cut``: the connection ends half-way, under the Content-Length of the whole body. ``half-json``:
+            half of a JSON body, whose Content-Length is that of the half; other bodies are left alone.
+        applied: Whether the request is carried out. If not, what comes by half is a 503.
+    """
+
+    how: Literal["cut", "half-json"] = "cut"
+    applied: bool = True
+
+    def meets(self, request: Request) -> bool:
+        """Whether this is the request it waits for; an answer to HEAD has no body."""
+        return request.method != "HEAD" and super().meets(request)
+
+    def instead(self) -> ServiceError | None:
+        """What answers by half where the request is not carried out."""
+        return None if self.applied else _not_carried_out()
+
+    def spoil(self, answer: Response) -> Response | None:
+        """Half of it."""
+        headers = {name.lower(): value for name, value in answer.headers.items()}
+        is_json = "json" in headers.get("content-type", "")
+        if not answer.body or (self.how == "half-json" and not is_json):
+            return None
+        half = replace(answer, body=answer.body[: len(answer.body) // 2])
+        if self.how == "cut":
+            half.headers = {**answer.headers, "Content-Length": str(len(answer.body))}
+        return half
+
+
+@dataclass(frozen=True)
+class Wrong(RequestFault):
+    """A header of an answer has a wrong value, a foreign host's address for one (reliability.md 1.5).
+
+    The request is carried out. The fake answers for Azure's hosts only: a client that follows the address to
+    another host leaves this process, unless the host is one that does not exist (``https://evil.invalid/``).
+
+    Attributes:
+        on: Which request, as for every :class:`RequestFault`.
+        header: The header: ``Azure-AsyncOperation``, ``Location``, ...
+        value: Its value.
+    """
+
+    header: str
+    value: str
+
+    def spoil(self, answer: Response) -> Response:
+        """The answer with the wrong header."""
+        others = {
+            name: value for name, value in answer.headers.items() if name.lower() != self.header.lower()
+        }
+        return replace(answer, headers={**others, self.header: self.value})
 
 
 @dataclass(frozen=True)
@@ -84,13 +231,46 @@ class Unreachable(RequestFault):
         on: Which request, as for every :class:`RequestFault`.
     """
 
+    def stop(self) -> None:
+        """Refuse it."""
+        raise NobodyListens
+
+
+def _not_carried_out() -> ServiceError:
+    return ServiceError(503, "InjectedFault", "The test asked that the request not be carried out.")
+
+
+TWELVE_KINDS: tuple[RequestFault, ...] = (
+    Answer("* *", 429, "TooManyRequests", "Too many requests.", {"Retry-After": "7"}),
+    Answer("* *", 429, "TooManyRequests", "Too many requests."),
+    Answer("* *", 503, "ServiceUnavailable", "The service is unavailable."),
+    Answer("* *", 500, "InternalServerError", "An internal server error occurred."),
+    Answer("* *", 502, "BadGateway", "Bad gateway."),
+    AnswerLost("* *", applied=False),
+    Silence("* *", applied=False),
+    Unreachable("* *"),
+    ExpiredToken("* *"),
+    HalfBody("* *", "half-json"),
+    HalfBody("* *", "cut"),
+    AnswerLost("* *"),
+)
+"""What a request meets at a rate, unless told otherwise: the twelve kinds of reliability.md 1.3."""
+
 
 class AnswerNeverCame(Exception):
     """What the cloud raises on an :class:`AnswerLost`; a door turns it into what its client would meet."""
 
 
+class NoAnswerInTime(AnswerNeverCame):
+    """The same on a :class:`Silence` after the request was sent."""
+
+
 class NobodyListens(Exception):
     """What the cloud raises on an :class:`Unreachable`; a door turns it into what its client would meet."""
+
+
+class NoConnectionInTime(NobodyListens):
+    """The same on a :class:`Silence` before there is a connection."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +292,17 @@ class JobFails(Fault):
     message: str = "CUDA out of memory. Tried to allocate 2.00 GiB."
     log: str = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB."
     status: Literal["Failed", "NotResponding", "Paused"] = "Failed"
+
+
+@dataclass(frozen=True)
+class Preempted(Fault):
+    """The next job loses its low-priority nodes half-way through one of its steps, and fails (pain.md I4).
+
+    Attributes:
+        step: The step, whose compute must be a cluster of low priority.
+    """
+
+    step: str = "chat_completion_finetune"
 
 
 @dataclass(frozen=True)
@@ -142,36 +333,40 @@ class ProvisioningFails(Fault):
     message: str = "The cluster could not be provisioned."
 
 
-_F = TypeVar("_F", bound=Fault)
+@dataclass(frozen=True)
+class OperationFault(Fault):
+    """Something that goes wrong with one long-running operation.
+
+    Attributes:
+        kind: Which: a pattern over the kind in its URL, ``"compute*"`` for clusters, ``"mfe*"`` for endpoints
+            and deployments. None is the next, of any kind.
+    """
+
+    kind: str | None = field(default=None, kw_only=True)
+
+    def concerns(self, kind: str) -> bool:
+        """Whether this is the kind of operation it waits for."""
+        return self.kind is None or fnmatchcase(kind.lower(), self.kind.lower())
 
 
-class Faults:
-    """The queue of one cloud."""
+@dataclass(frozen=True)
+class EndlessOperation(OperationFault):
+    """The next long-running operation never ends (reliability.md 1.2); each look at it takes a minute.
 
-    def __init__(self) -> None:
-        self._queue: list[Fault] = []
+    Attributes:
+        kind: Which, as for every :class:`OperationFault`.
+    """
 
-    def next(self, fault: Fault, *, times: int = 1) -> None:
-        """Queue a fault, to be met ``times`` times."""
-        self._queue.extend([fault] * times)
 
-    def take(self, kind: type[_F]) -> _F | None:
-        """The first queued fault of a kind, which is thereby met; None where there is none."""
-        for fault in self._queue:
-            if isinstance(fault, kind):
-                self._queue.remove(fault)
-                return fault
-        return None
+@dataclass(frozen=True)
+class OperationFails(OperationFault):
+    """The next long-running operation takes its time, and then ends as failed. What it was to do is not done.
 
-    def take_for(self, request: Request) -> RequestFault | None:
-        """The first queued fault of this request, which is thereby met; None where there is none."""
-        for fault in self._queue:
-            if isinstance(fault, RequestFault) and fault.meets(request):
-                self._queue.remove(fault)
-                return fault
-        return None
+    Attributes:
+        kind: Which, as for every :class:`OperationFault`.
+        code: The error's code.
+        message: The service's message.
+    """
 
-    @property
-    def unmet(self) -> tuple[Fault, ...]:
-        """The faults that are still waiting."""
-        return tuple(self._queue)
+    code: str = "InternalServerError"
+    message: str = "An internal server error occurred."

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from phi_finetune.emulator.core.clock import Progress, Stage
+from phi_finetune.emulator.core.clock import Clock, Progress, Stage
 from phi_finetune.emulator.core.errors import ServiceError
+from phi_finetune.emulator.core.faults import EndlessOperation, OperationFails
 from phi_finetune.emulator.core.hosts import ARM, LOCATION
 from phi_finetune.emulator.core.http import Request, Response, json_answer
 from phi_finetune.emulator.core.router import Route
@@ -16,10 +17,13 @@ from phi_finetune.emulator.core.router import Route
 if TYPE_CHECKING:
     from phi_finetune.emulator.cloud import Cloud
 
-__all__ = ["POLL_AT_ONCE", "ROUTES", "Operation", "Operations"]
+__all__ = ["ROUTES", "Operation", "Operations", "poll_again"]
 
-POLL_AT_ONCE = {"retry-after-ms": "1"}
-"""What keeps the real client from sleeping between polls: zero is treated as absent (wire.md 10)."""
+_PAUSE_S = 15
+"""A pause between polls where time is to be true; 15 s to 30 s are usual. The service names none (service.md)."""
+
+_FOREVER = timedelta(days=36_500)
+_A_LOOK = timedelta(minutes=1)
 
 Outcome = Callable[[], "ServiceError | None"]
 
@@ -40,6 +44,11 @@ class Operation:
         """``InProgress``, ``Succeeded`` or ``Failed``, at the clock's time."""
         return self._after(self.progress.state)
 
+    @property
+    def ended(self) -> datetime | None:
+        """When its time had come; None before it has been seen to."""
+        return self.progress.entered[-1][1] if self.progress.finished else None
+
     def watch(self) -> str:
         """The same, as a poller sees it: watching lets time pass."""
         return self._after(self.progress.watch())
@@ -53,6 +62,31 @@ class Operation:
         return "Failed" if self.error else "Succeeded"
 
 
+class _Endless(Progress):
+    """Work that is never done. Each look at it takes a minute, so that whoever waits can run out of time."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(clock, [Stage("working", _FOREVER)], "done")
+
+    def watch(self) -> str:
+        if self._clock.progression != "instant":
+            return super().watch()
+        self._clock.advance(_A_LOOK)
+        return self.state
+
+
+def _failing(fault: OperationFails) -> Outcome:
+    return lambda: ServiceError(400, fault.code, fault.message)
+
+
+def poll_again(clock: Clock) -> dict[str, str]:
+    """The header that tells a client when to poll again."""
+    if clock.progression == "instant":
+        # This keeps the real client from pausing; zero is treated as absent (wire.md 10).
+        return {"retry-after-ms": "1"}
+    return {"Retry-After": str(_PAUSE_S)}
+
+
 class Operations:
     """The operations of one cloud."""
 
@@ -62,10 +96,14 @@ class Operations:
 
     def start(self, kind: str, lasts: timedelta, finish: Outcome) -> Operation:
         """Begin an operation that ends after ``lasts`` on the clock; ``kind`` is a part of its URL."""
-        progress = Progress(
-            self._cloud.clock, [Stage("waiting", lasts / 2), Stage("working", lasts / 2)], "done"
-        )
-        operation = Operation(self._cloud.ids.guid(), kind, progress, finish)
+        fault = self._cloud.faults.take_operation(kind)
+        clock = self._cloud.clock
+        if isinstance(fault, EndlessOperation):
+            progress: Progress = _Endless(clock)
+        else:
+            progress = Progress(clock, [Stage("waiting", lasts / 2), Stage("working", lasts / 2)], "done")
+        outcome = _failing(fault) if isinstance(fault, OperationFails) else finish
+        operation = Operation(self._cloud.ids.guid(), kind, progress, outcome)
         self._operations[operation.id] = operation
         return operation
 
@@ -74,7 +112,7 @@ class Operations:
         settings = self._cloud.settings
         where = LOCATION.format(subscription=self._cloud.subscription_id, location=settings.region)
         url = f"https://{ARM}{where}/{operation.kind}/{operation.id}?api-version=2023-08-01-preview"
-        return {"Azure-AsyncOperation": url, **POLL_AT_ONCE}
+        return {"Azure-AsyncOperation": url, **poll_again(self._cloud.clock)}
 
     def find(self, operation_id: str) -> Operation:
         """An operation by its id.
@@ -103,7 +141,7 @@ def _status(cloud: Cloud, request: Request) -> Response:
         return json_answer(200, {"status": status, "error": error})
     if status == "Succeeded":
         return json_answer(200, {"status": status, "percentComplete": 100.0})
-    return json_answer(200, {"status": status}, POLL_AT_ONCE)
+    return json_answer(200, {"status": status}, poll_again(cloud.clock))
 
 
 ROUTES = tuple(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 from phi_finetune.emulator.core.http import Request, Response
@@ -39,10 +40,11 @@ class Route:
     handler: Handler
     audience: Audience = "arm"
     errors: Literal["arm", "mlflow", "blob", "scoring"] = "arm"
-    _pattern: re.Pattern[str] = field(init=False, repr=False, compare=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_pattern", re.compile(_template(self.host, self.path), re.IGNORECASE))
+    @cached_property
+    def _pattern(self) -> re.Pattern[str]:
+        # Made when it is first tried: making those of the whole table is a third of loading it.
+        return re.compile(_template(self.host, self.path), re.IGNORECASE)
 
     @property
     def name(self) -> str:

@@ -11,7 +11,6 @@ client that uses neither ``requests`` nor name resolution of Python's ``socket``
 
 from __future__ import annotations
 
-import errno
 import io
 import socket
 from collections.abc import Callable, Iterator
@@ -26,15 +25,14 @@ from requests.adapters import HTTPAdapter
 from requests.exceptions import ConnectionError as RequestsConnectionError
 from requests.models import PreparedRequest
 from requests.models import Response as RequestsResponse
-from urllib3 import HTTPHeaderDict, HTTPResponse, HTTPSConnectionPool
-from urllib3.connection import HTTPSConnection
-from urllib3.exceptions import MaxRetryError, NewConnectionError, ProtocolError
+from urllib3 import HTTPHeaderDict, HTTPResponse
 
 from phi_finetune.emulator.cloud import Cloud
 from phi_finetune.emulator.core.faults import AnswerNeverCame, NobodyListens
 from phi_finetune.emulator.core.hosts import AZURE_DOMAINS, INSTANCE_METADATA, LOGIN, is_azure
 from phi_finetune.emulator.core.http import Request, Response
 from phi_finetune.emulator.doors.environment import environment
+from phi_finetune.emulator.doors.failures import failure, limit_s
 from phi_finetune.emulator.doors.shared import SharedContext
 
 __all__ = ["AzureAddressRefused", "AzureRequestRefused", "InProcessDoor"]
@@ -79,12 +77,13 @@ def _intercept(original: Callable[..., RequestsResponse]) -> Callable[..., Reque
         if not clouds or not is_azure(urlsplit(request.url or "").hostname or ""):
             return original(adapter, request, *args, **options)
         asked = _asked(request)
+        cloud = _owner(clouds, asked)
         try:
-            answer = _owner(clouds, asked).handle(asked)
-        except AnswerNeverCame as lost:
-            raise RequestsConnectionError(_reset(), request=request) from lost
-        except NobodyListens as refused:
-            raise RequestsConnectionError(_refused(asked), request=request) from refused
+            answer = cloud.handle(asked)
+        except (AnswerNeverCame, NobodyListens) as lost:
+            limit = limit_s(lost, _timeout(*args, **options))
+            cloud.clock.sleep(limit or 0)
+            raise failure(lost, asked, request, limit) from lost
         return adapter.build_response(request, _raw(asked.method, answer))
 
     return send
@@ -165,18 +164,9 @@ def _open_clouds(clouds: tuple[Cloud, ...]) -> str:
     return f"Open fakes: {'; '.join(names)}."
 
 
-def _reset() -> ProtocolError:
-    """What urllib3 gives where a connection is reset before the answer (urllib3 2: ``connection.urlopen``)."""
-    return ProtocolError(
-        "Connection aborted.", ConnectionResetError(errno.ECONNRESET, "Connection reset by peer")
-    )
-
-
-def _refused(request: Request) -> MaxRetryError:
-    """What urllib3 gives where nobody listens; nothing is connected here."""
-    message = f"Failed to establish a new connection: [Errno {errno.ECONNREFUSED}] Connection refused"
-    reason = NewConnectionError(HTTPSConnection(request.host), message)
-    return MaxRetryError(HTTPSConnectionPool(request.host), request.path, reason)
+def _timeout(stream: bool = False, timeout: Any = None, *_: Any, **__: Any) -> Any:
+    """The timeout among the arguments of ``HTTPAdapter.send``, which may come by place or by name."""
+    return timeout
 
 
 def _asked(request: PreparedRequest) -> Request:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from phi_finetune.emulator.core.holds import Hold, end_of
 from phi_finetune.emulator.jobs.schedule import Slot
 from phi_finetune.emulator.runners.runner import Failure, Metric
 
@@ -72,6 +73,14 @@ class Child:
         if self._over:
             return self.slot.ends
         return None if self.status == "Running" else self.parent.ended
+
+    @property
+    def hold(self) -> Hold:
+        """Its nodes, from when it has them until its end; while it runs, nobody knows of one."""
+        # A job that does not respond has ended, though nobody has heard the end of its step.
+        ended = self.ended or self.parent.ended
+        ending = self.parent.status == "CancelRequested"
+        return Hold(self.slot.nodes, self.slot.begins, end_of(ended, self.parent.now, ending=ending))
 
     @property
     def params(self) -> Mapping[str, str]:

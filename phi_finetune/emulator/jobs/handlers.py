@@ -9,7 +9,7 @@ from phi_finetune.emulator.assets.listing import View
 from phi_finetune.emulator.core.clock import timestamp
 from phi_finetune.emulator.core.hosts import ARM, LOCATION
 from phi_finetune.emulator.core.http import Request, Response, empty, json_answer
-from phi_finetune.emulator.core.operations import POLL_AT_ONCE
+from phi_finetune.emulator.core.operations import poll_again
 from phi_finetune.emulator.core.paging import page
 from phi_finetune.emulator.jobs.spec import parse
 from phi_finetune.emulator.jobs.state import ENDED, Job
@@ -33,7 +33,7 @@ def get(cloud: Cloud, request: Request) -> Response:
     """A job. A step of one has no properties here, and the client then asks run history (wire.md 5)."""
     run = cloud.jobs.find_run(request.params["job"])
     if isinstance(run, Job):
-        return json_answer(200, _body(cloud, run, run.watch()), POLL_AT_ONCE)
+        return json_answer(200, _body(cloud, run, run.watch()), poll_again(cloud.clock))
     return json_answer(200, {**_identity(cloud, run.id), "properties": None, "systemData": {}})
 
 
@@ -48,7 +48,8 @@ def cancel(cloud: Cloud, request: Request) -> Response:
     """Ask a job to stop."""
     job = cloud.jobs.find(request.params["job"])
     job.cancel()
-    return Response(202, {**_where(cloud, job), **POLL_AT_ONCE, "Content-Type": "application/json"}, b"null")
+    headers = {**_where(cloud, job), **poll_again(cloud.clock), "Content-Type": "application/json"}
+    return Response(202, headers, b"null")
 
 
 def cancel_result(cloud: Cloud, request: Request) -> Response:
@@ -56,7 +57,7 @@ def cancel_result(cloud: Cloud, request: Request) -> Response:
     job = cloud.jobs.find(request.params["job"])
     if job.watch() in ENDED:
         return empty(200)
-    return json_answer(202, {}, {**_where(cloud, job), **POLL_AT_ONCE})
+    return json_answer(202, {}, {**_where(cloud, job), **poll_again(cloud.clock)})
 
 
 def _where(cloud: Cloud, job: Job) -> dict[str, str]:

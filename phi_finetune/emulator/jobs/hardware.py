@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from phi_finetune.emulator.runners.runner import Failure
@@ -10,9 +11,24 @@ from phi_finetune.emulator.runners.runner import Failure
 if TYPE_CHECKING:
     from phi_finetune.emulator.cloud import Cloud
 
-__all__ = ["FINETUNE", "unfit"]
+__all__ = ["FINETUNE", "longest", "low_priority", "unfit"]
 
 FINETUNE = "chat_completion_finetune"
+
+# Azure's page "Manage and increase quotas" (pain.md, Part 2, "Job lifetime").
+_LONGEST = timedelta(days=21)
+_LONGEST_LOW_PRIORITY = timedelta(days=7)
+
+
+def low_priority(cloud: Cloud, compute: str) -> bool:
+    """Whether Azure may take away the nodes of a compute; those of serverless compute are dedicated here."""
+    clusters = (one for one in cloud.computes.all() if one.name.lower() == compute.lower())
+    return any(one.priority == "LowPriority" for one in clusters)
+
+
+def longest(cloud: Cloud, compute: str) -> timedelta:
+    """How long a run on a compute may take."""
+    return _LONGEST_LOW_PRIORITY if low_priority(cloud, compute) else _LONGEST
 
 
 def unfit(cloud: Cloud, step: str, compute: str, values: Mapping[str, str]) -> Failure | None:

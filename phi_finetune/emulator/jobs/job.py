@@ -98,6 +98,11 @@ class Job:
         return self
 
     @property
+    def now(self) -> datetime:
+        """The clock's time."""
+        return self._cloud.clock.now()
+
+    @property
     def horizon(self) -> datetime:
         """Now, or when it ended."""
         _ = self.status
@@ -124,6 +129,11 @@ class Job:
             f"Pipeline has failed child jobs. Failed nodes: /{self.spec.node}/{failed}. For more details and "
             "logs, please go to the job detail page and check the child jobs.",
         )
+
+    def instance_type(self, step: str) -> str:
+        """The machine size that a step asks of serverless compute."""
+        computes = {one.name: one.compute_input for one in self._component.steps}
+        return self._inputs.values[computes[step].replace("compute_", "instance_type_")]
 
     def output_path(self, output: str) -> str:
         """Where an output lies in ``workspaceblobstore``: its own folder, unless the job named one.

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Literal
 
-from phi_finetune.emulator.core.faults import JobFails
-from phi_finetune.emulator.jobs.hardware import unfit
+from phi_finetune.emulator.core.faults import JobFails, Preempted
+from phi_finetune.emulator.jobs.hardware import longest, low_priority, unfit
 from phi_finetune.emulator.runners.runner import Failure, JobInputs, Run
 
 if TYPE_CHECKING:
@@ -36,14 +36,16 @@ def execute(cloud: Cloud, inputs: JobInputs, computes: Mapping[str, str]) -> Out
         computes: The compute of each step.
 
     Raises:
-        ValueError: A queued :class:`JobFails` names a step that the job does not have.
+        ValueError: A queued :class:`JobFails` or :class:`Preempted` names a step that the job does not have,
+            or a :class:`Preempted` one whose nodes cannot be taken away.
     """
     run = cloud.runner.run(inputs)
     for step in reversed(inputs.steps):
         failure = unfit(cloud, step, computes[step], inputs.values)
         if failure is not None:
             run = _cut(run, step, failure, failure.message, after=_START)
-    fault = cloud.faults.take(JobFails)
+    run = _within_limits(cloud, run, computes)
+    fault = cloud.faults.take(JobFails) or _preemption(cloud, computes)
     if fault is None:
         return Outcome(run)
     if fault.step not in inputs.steps:
@@ -55,6 +57,28 @@ def execute(cloud: Cloud, inputs: JobInputs, computes: Mapping[str, str]) -> Out
     if fault.status != "Failed":
         return Outcome(_cut(run, fault.step), fault.status)
     return Outcome(_cut(run, fault.step, Failure(fault.code, fault.message), fault.log))
+
+
+def _within_limits(cloud: Cloud, run: Run, computes: Mapping[str, str]) -> Run:
+    for step in run.steps:
+        limit = longest(cloud, computes[step.name])
+        if step.lasts > limit:
+            # The limit is documented, what the service says at its end is not: the words are ours.
+            message = f"The run was ended: it took longer than {limit.days} days, the most on its nodes."
+            return _cut(run, step.name, Failure("UserError", message), message, after=limit)
+    return run
+
+
+def _preemption(cloud: Cloud, computes: Mapping[str, str]) -> JobFails | None:
+    fault = cloud.faults.take(Preempted)
+    if fault is None:
+        return None
+    compute = computes.get(fault.step)
+    if compute is not None and not low_priority(cloud, compute):
+        raise ValueError(f"step {fault.step!r} cannot be preempted: {compute} is not of low priority")
+    # The code is what users saw (MachineLearningNotebooks issue 1242); the words are ours.
+    message = "PreemptionError: the low-priority nodes of the run were preempted."
+    return JobFails(fault.step, "PreemptionError", message, log=message)
 
 
 def _cut(

@@ -16,7 +16,12 @@ from phi_finetune.emulator.storage.state import BLOBSTORE
 if TYPE_CHECKING:
     from phi_finetune.emulator.cloud import Cloud
 
-__all__ = ["ENDED", "Child", "Job", "Jobs"]
+__all__ = ["ENDED", "Child", "Job", "Jobs", "job_missing"]
+
+
+def job_missing(name: str) -> ServiceError:
+    """404 for a job (service.md)."""
+    return ServiceError(404, "UserError", f"Could not find job with name: {name}", inner=("NotFound",))
 
 
 class Jobs:
@@ -55,7 +60,7 @@ class Jobs:
         """
         job = self._jobs.get(name)
         if job is None:
-            raise ServiceError(404, "UserError", f"Could not find job with name: {name}", inner=("NotFound",))
+            raise job_missing(name)
         return job
 
     def find_run(self, run_id: str) -> Job | Child:
@@ -87,7 +92,8 @@ class Jobs:
     def busy(self, compute: str) -> tuple[int, datetime | None]:
         """The nodes of a compute that run steps now, and until when the last of its finished steps ran."""
         steps = self.steps_on(compute)
-        nodes = sum(step.slot.nodes for step in steps if step.ended is None)
+        now = self._cloud.clock.now()
+        nodes = sum(step.slot.nodes for step in steps if step.hold.until > now)
         return nodes, max((step.ended for step in steps if step.ended is not None), default=None)
 
     def steps_on(self, compute: str) -> Sequence[Child]:

@@ -75,8 +75,8 @@ def deployment_spec(body: Mapping[str, Any]) -> DeploymentSpec:
     )
 
 
-def endpoint_body(endpoint: Endpoint) -> dict[str, Any]:
-    """What GET of an endpoint answers."""
+def endpoint_body(endpoint: Endpoint, traffic: Mapping[str, int] | None = None) -> dict[str, Any]:
+    """What GET of an endpoint answers; ``traffic`` is the split to show, where it is not the true one."""
     cloud, spec = endpoint.cloud, endpoint.spec
     arm_id = cloud.arm_id("onlineEndpoints", endpoint.name)
     properties = {
@@ -87,7 +87,7 @@ def endpoint_body(endpoint: Endpoint) -> dict[str, Any]:
         "swaggerUri": f"https://{endpoint.host}/swagger.json",
         "provisioningState": endpoint.provisioning_state,
         "publicNetworkAccess": spec.public_access,
-        "traffic": dict(spec.traffic),
+        "traffic": dict(spec.traffic if traffic is None else traffic),
         "mirrorTraffic": dict(spec.mirror_traffic),
     }
     identity = {"type": "SystemAssigned", "principalId": endpoint.principal_id, "tenantId": cloud.tenant_id}

@@ -72,6 +72,9 @@ class Deployment:
         size: The machine size.
         files: The model's files; none for a registry's model.
         ready: Whether it has become healthy, and can take traffic.
+        gone: Whether it, or its endpoint, is being deleted or was.
+        scales: How many machines it has had, and since when, the oldest first.
+        ended: When its machines were gone.
     """
 
     cloud: Cloud = field(repr=False)
@@ -88,6 +91,8 @@ class Deployment:
     ready: bool = False
     gone: bool = False
     requests: list[Line] = field(default_factory=list, repr=False)
+    scales: list[tuple[datetime, int]] = field(default_factory=list, repr=False)
+    ended: datetime | None = None
 
     @property
     def instances(self) -> int:

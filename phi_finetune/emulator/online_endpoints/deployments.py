@@ -119,12 +119,15 @@ class Deployments:
         deployment = Deployment(
             self._cloud, name, self._endpoint.name, spec, size, files, now, now, rollout, operation
         )
+        deployment.scales.append((now, spec.instances))
         self._endpoint.deployments[name] = deployment
+        self._cloud.endpoints.made.append(deployment)
         return deployment
 
     def _change(self, deployment: Deployment, spec: DeploymentSpec, files: Mapping[str, bytes]) -> None:
         before, deployment.spec = deployment.spec, spec
-        deployment.modified = self._cloud.clock.now()
+        deployment.modified = now = self._cloud.clock.now()
+        deployment.scales.append((now, spec.instances))
         if deployment.ready and spec == replace(before, instances=spec.instances, tags=spec.tags):
             lasts = _SCALING if spec.instances != before.instances else timedelta(0)
             deployment.doing = "Scaling"
@@ -191,6 +194,7 @@ class Deployments:
 
     def _forget(self, deployment: Deployment) -> None:
         self._endpoint.deployments.pop(deployment.name, None)
+        deployment.ended = deployment.ended or deployment.operation.ended
 
 
 def _settle(deployment: Deployment, fault: DeploymentFails | None) -> ServiceError | None:

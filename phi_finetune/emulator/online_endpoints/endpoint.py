@@ -65,6 +65,8 @@ class Endpoint:
     deployments: dict[str, Deployment] = field(default_factory=dict)
     tokens: dict[str, datetime] = field(default_factory=dict, repr=False)
     served: dict[str, int] = field(default_factory=dict, repr=False)
+    earlier_traffic: Mapping[str, int] = field(default_factory=dict, repr=False)
+    stale_reads: int = field(default=0, repr=False)
 
     @property
     def provisioning_state(self) -> str:
@@ -76,6 +78,14 @@ class Endpoint:
     def traffic(self) -> Mapping[str, int]:
         """Percent of the requests, by deployment."""
         return self.spec.traffic
+
+    def read_traffic(self) -> Mapping[str, int]:
+        """The split that a reader is shown: at first after a change, the one before (pain.md P2)."""
+        if self.stale_reads == 0:
+            return self.traffic
+        if self.operation.status != "InProgress":
+            self.stale_reads -= 1
+        return self.earlier_traffic
 
     @property
     def host(self) -> str:

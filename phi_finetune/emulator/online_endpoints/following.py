@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from phi_finetune.emulator.core.hosts import ARM, LOCATION
 from phi_finetune.emulator.core.http import Request, Response, empty, json_answer
-from phi_finetune.emulator.core.operations import POLL_AT_ONCE, Operation
+from phi_finetune.emulator.core.operations import Operation, poll_again
 
 if TYPE_CHECKING:
     from phi_finetune.emulator.cloud import Cloud
@@ -27,7 +27,7 @@ def result(cloud: Cloud, request: Request) -> Response:
     """The other way to follow: 202 while it lasts, then 200 or its error (as for jobs: service.md)."""
     operation = cloud.operations.find(request.params["operation"])
     if operation.watch() == "InProgress":
-        return json_answer(202, {}, POLL_AT_ONCE)
+        return json_answer(202, {}, poll_again(cloud.clock))
     if operation.error:
         raise operation.error
     return empty(200)

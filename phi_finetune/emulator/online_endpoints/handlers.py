@@ -18,12 +18,13 @@ __all__ = ["delete", "get", "list_all", "list_keys", "patch", "put", "regenerate
 
 def get(cloud: Cloud, request: Request) -> Response:
     """An endpoint."""
-    return json_answer(200, endpoint_body(cloud.endpoints.find(request.params["endpoint"])))
+    endpoint = cloud.endpoints.find(request.params["endpoint"])
+    return json_answer(200, endpoint_body(endpoint, endpoint.read_traffic()))
 
 
 def list_all(cloud: Cloud, request: Request) -> Response:
     """All endpoints."""
-    return page(request, [endpoint_body(endpoint) for endpoint in cloud.endpoints.all()])
+    return page(request, [endpoint_body(one, one.read_traffic()) for one in cloud.endpoints.all()])
 
 
 def put(cloud: Cloud, request: Request) -> Response:

@@ -17,6 +17,7 @@ __all__ = [
     "endpoint_missing",
     "endpoint_quota",
     "in_use",
+    "name_resting",
     "name_taken",
     "not_enough_quota",
 ]
@@ -50,6 +51,11 @@ def name_taken() -> ServiceError:
         "There is already an endpoint with this name, Endpoint name needs to be unique within a region. "
     )
     return _validation("InferencingClientCallFailed", "", message + "Try some other name.")
+
+
+def name_resting() -> ServiceError:
+    """The name of an endpoint deleted a while ago (Azure/azure-cli-extensions#7660, #7107; pain.md O1)."""
+    return ServiceError(404, "InferencingClientCallFailed", "Not Found")
 
 
 def not_enough_quota(size: str, subscription: str, *, used: int, limit: int, needed: int) -> ServiceError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from phi_finetune.emulator.core.operations import Operation
@@ -33,6 +33,9 @@ class OnlineEndpoints:
         self._cloud = cloud
         self._endpoints: dict[str, Endpoint] = {}
         self._reserved: set[str] = set()
+        self._resting: dict[str, datetime] = {}
+        self.made: list[Deployment] = []
+        """Every deployment that there is or was, the oldest first."""
         self.keys = Keys(cloud)
 
     def knows_key(self, key: str) -> bool:
@@ -90,6 +93,8 @@ class OnlineEndpoints:
         _check_traffic(existing, spec)
         if spec.traffic != existing.traffic:
             existing.served.clear()
+            existing.earlier_traffic = existing.traffic
+            existing.stale_reads = self._cloud.settings.traffic_after_reads
         existing.spec = spec
         existing.modified = self._cloud.clock.now()
         existing.doing, existing.operation = "Updating", self._begin(_UPDATE)
@@ -132,6 +137,8 @@ class OnlineEndpoints:
         rules.check_name("endpoint", name)
         if name.lower() in self._reserved:
             raise refusals.name_taken()
+        if self._resting.get(name.lower(), self._cloud.clock.now()) > self._cloud.clock.now():
+            raise refusals.name_resting()
         if len(self._endpoints) >= rules.ENDPOINTS_PER_REGION:
             raise refusals.endpoint_quota(self._cloud.subscription_id, rules.ENDPOINTS_PER_REGION)
         if any(spec.traffic.values()):
@@ -149,6 +156,10 @@ class OnlineEndpoints:
 
     def _forget(self, endpoint: Endpoint) -> None:
         self._endpoints.pop(endpoint.name.lower(), None)
+        _, gone = endpoint.operation.progress.entered[-1]
+        self._resting[endpoint.name.lower()] = gone + self._cloud.settings.endpoint_name_rest
+        for deployment in endpoint.deployments.values():
+            deployment.ended = deployment.ended or endpoint.operation.ended
 
 
 def _check_traffic(endpoint: Endpoint, spec: EndpointSpec) -> None:

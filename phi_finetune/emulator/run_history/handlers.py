@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from phi_finetune.emulator.core.clock import timestamp
 from phi_finetune.emulator.core.errors import ServiceError
 from phi_finetune.emulator.core.http import Request, Response, json_answer
-from phi_finetune.emulator.core.operations import POLL_AT_ONCE
+from phi_finetune.emulator.core.operations import poll_again
 from phi_finetune.emulator.jobs.state import Child, Job
 from phi_finetune.emulator.storage.state import ARTIFACTSTORE
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["children", "details", "get", "resolve_uris", "run_data", "update"]
 
+_STREAM_PAUSE = timedelta(seconds=30)  # The real ones grow from 2 s to 60 s.
 _DATA_TYPES = {"uri_file": "UriFile", "uri_folder": "UriFolder", "mltable": "MLTable"}
 
 
@@ -24,12 +25,13 @@ def get(cloud: Cloud, request: Request) -> Response:
     """A run."""
     run = cloud.jobs.find_run(request.params["run"])
     run.watch()
-    return json_answer(200, _run(cloud, run), POLL_AT_ONCE)
+    return json_answer(200, _run(cloud, run), poll_again(cloud.clock))
 
 
 def details(cloud: Cloud, request: Request) -> Response:
     """A run's state, error and log files: what streaming polls."""
     run = cloud.jobs.find_run(request.params["run"])
+    _pause_as_a_stream(cloud, request, run)
     status = run.watch()
     body: dict[str, Any] = {
         "runId": run.id,
@@ -49,7 +51,17 @@ def details(cloud: Cloud, request: Request) -> Response:
             name: cloud.storage.url(path, datastore=ARTIFACTSTORE) for name, path in run.log_paths().items()
         },
     }
-    return json_answer(200, body, POLL_AT_ONCE)
+    return json_answer(200, body, poll_again(cloud.clock))
+
+
+def _pause_as_a_stream(cloud: Cloud, request: Request, run: Job | Child) -> None:
+    """Let the pause pass that ``jobs.stream`` of azure-ai-ml makes.
+
+    It pauses by ``time.sleep``, for nothing in a fake (wire.md 5), so that no other clock would let time pass.
+    """
+    streams = "azure-ai-ml" in request.headers.get("user-agent", "")
+    if streams and run.ended is None and cloud.clock.progression == "realistic":
+        cloud.clock.take(_STREAM_PAUSE)
 
 
 def children(cloud: Cloud, request: Request) -> Response:

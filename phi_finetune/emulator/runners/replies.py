@@ -10,9 +10,10 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from phi_finetune.emulator.runners.ngram import Completion, Message
+if TYPE_CHECKING:
+    from phi_finetune.emulator.runners.ngram import Completion, Message
 
 __all__ = ["BadRequest", "ChatRequest", "read_request"]
 

@@ -61,7 +61,7 @@ def answer(cloud: Cloud, deployment: Deployment, path: str, body: Any) -> Reply:
     """
     reply = cloud.runner.reply(deployment.files, body)
     timeout = deployment.spec.request_timeout
-    cloud.clock.advance(min(reply.lasts, timeout))
+    cloud.clock.take(min(reply.lasts, timeout))
     took_ms = reply.lasts.total_seconds() * 1000
     deployment.write(f'{reply.log}\n"POST {path} HTTP/1.1" {reply.status} {took_ms:.0f} ms'.lstrip())
     if reply.lasts > timeout:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from xml.sax.saxutils import escape, quoteattr
+from html import escape  # what XML needs too; xml.sax loads an HTTP client
 
 from phi_finetune.emulator.storage.blobs import Blob, Container
 
@@ -30,8 +30,8 @@ def listing(container: Container, query: Mapping[str, str], service: str) -> byt
     items = "".join(_item(name, blob, with_metadata) for name, blob in shown)
     parts = [
         '<?xml version="1.0" encoding="utf-8"?>',
-        f"<EnumerationResults ServiceEndpoint={quoteattr(service)}",
-        f" ContainerName={quoteattr(container.name)}>",
+        f'<EnumerationResults ServiceEndpoint="{escape(service)}"',
+        f' ContainerName="{escape(container.name)}">',
         f"<Prefix>{escape(prefix)}</Prefix><MaxResults>{size}</MaxResults>",
         f"<Delimiter>{escape(delimiter)}</Delimiter>" if delimiter else "",
         f"<Blobs>{items}</Blobs>",

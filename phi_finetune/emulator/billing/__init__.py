@@ -1,0 +1,1 @@
+"""What ran, for how long, at what price."""

@@ -1,0 +1,90 @@
+"""The bill of one cloud, read from the times that clusters, jobs and deployments keep.
+
+Only machines are billed, by the second: those of a deployment from the moment it was accepted until it is
+gone, also where it failed (assumed, as it holds its cores too); those of a cluster while they are up, idle or
+not; those of a step on serverless compute while it runs. That the start of a node costs nothing is assumed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from phi_finetune.emulator.billing.bill import Bill, Charge, Kind
+from phi_finetune.emulator.catalogue import vm_sizes
+from phi_finetune.emulator.core.holds import FOREVER, Hold, at_least, clipped, end_of
+from phi_finetune.emulator.jobs.job import ENDED
+
+if TYPE_CHECKING:
+    from phi_finetune.emulator.cloud import Cloud
+    from phi_finetune.emulator.jobs.job import Job
+    from phi_finetune.emulator.online_endpoints.deployment import Deployment
+
+__all__ = ["bill"]
+
+_SERVERLESS = "serverless"
+_NEEDS_NO_MORE = (*ENDED, "CancelRequested", "Finalizing")
+
+
+def bill(cloud: Cloud) -> Bill:
+    """What has run until now, and what it cost."""
+    rows = [*_clusters(cloud), *_serverless(cloud), *_waiting(cloud), *_deployments(cloud)]
+    return Bill(tuple(sorted(rows, key=lambda row: row.started)))
+
+
+def _clusters(cloud: Cloud) -> Iterator[Charge]:
+    for compute in cloud.computes.made:
+        size, dedicated = compute.size, compute.priority == "Dedicated"
+        price = size.price_usd_per_hour if dedicated else size.low_priority_price
+        yield from _charges(cloud, compute.name, "cluster", size.name, price, compute.up)
+
+
+def _serverless(cloud: Cloud) -> Iterator[Charge]:
+    sizes = {size.name.lower(): size for size in vm_sizes()}
+    for step in cloud.jobs.steps_on(_SERVERLESS):
+        name = f"{step.parent.name}/{step.display_name}"
+        wanted = step.parent.instance_type(step.display_name)
+        size = sizes.get(wanted.lower())
+        price = size.price_usd_per_hour if size else None
+        yield from _charges(cloud, name, "job", size.name if size else wanted, price, [step.hold])
+
+
+def _waiting(cloud: Cloud) -> Iterator[Charge]:
+    for job in cloud.jobs.all():
+        if job.status not in _NEEDS_NO_MORE and not _works(job):
+            yield from _charges(cloud, job.name, "job", "", None, [Hold(0, job.created, FOREVER)])
+
+
+def _works(job: Job) -> bool:
+    return any(step.started is not None and step.hold.until > job.now for step in job.children)
+
+
+def _deployments(cloud: Cloud) -> Iterator[Charge]:
+    going = [one.name for one in cloud.endpoints.all() if one.provisioning_state == "Deleting"]
+    for deployment in cloud.endpoints.made:
+        name, size = f"{deployment.endpoint}/{deployment.name}", deployment.size
+        ending = deployment.provisioning_state == "Deleting" or deployment.endpoint in going
+        held = _held(deployment, end_of(deployment.ended, cloud.clock.now(), ending=ending))
+        yield from _charges(cloud, name, "deployment", size.name, size.price_usd_per_hour, held)
+
+
+def _held(deployment: Deployment, ends: datetime) -> Sequence[Hold]:
+    scales = [*deployment.scales, (FOREVER, 0)]
+    held = [Hold(machines, since, until) for (since, machines), (until, _) in pairwise(scales)]
+    return at_least(list(clipped(held, deployment.created, ends)))
+
+
+def _charges(
+    cloud: Cloud, resource: str, kind: Kind, size: str, price: float | None, holds: Sequence[Hold]
+) -> Iterator[Charge]:
+    now = cloud.clock.now()
+    for hold in holds:
+        if hold.started > now:
+            continue
+        runs = hold.until > now
+        hours = (min(hold.until, now) - hold.started) / timedelta(hours=1)
+        ending = runs and holds[-1].until != FOREVER
+        ended = None if runs else hold.until
+        yield Charge(resource, kind, size, hold.machines, hold.started, ended, hours, price, ending)
