@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 
 import attrs
 
-from phi_finetune.errors import DeadlineExceeded, ServiceError, ServiceUnreachable, UnexpectedAnswer
+from phi_finetune.errors import DeadlineExceeded, NotFound, ServiceError, ServiceUnreachable, UnexpectedAnswer
 from phi_finetune.events import Event, Waiting
 from phi_finetune.protocols import Clock, Listener
 
@@ -23,6 +23,8 @@ SHORTEST_PAUSE_S = 0.001
 """Less than this is no time to wait: a clock may be too coarse to let it pass."""
 LOOKS_MAY_FAIL = 5
 """So many looks in a row may fail, each after its own retries, before a wait gives up."""
+SHOWS_WITHIN_LOOKS = 10
+"""What was just accepted may be absent from so many first looks; once seen, what is absent is gone."""
 
 
 @attrs.frozen
@@ -90,7 +92,8 @@ def wait_for(look: Callable[[], Look[T]], patience: Patience) -> T:
 
     Raises:
         DeadlineExceeded: The time is up. What was waited for goes on.
-        PhiFinetuneError: What ``look`` raises; lost connections and errors of the service only after five in a row.
+        PhiFinetuneError: What ``look`` raises; lost connections and errors of the service only after five in a row,
+            and NotFound only after ten, or once the thing was seen.
     """
     for seen in watch(look, patience):
         if seen.value is not None:
@@ -105,10 +108,11 @@ def watch(look: Callable[[], Look[T]], patience: Patience) -> Iterator[Look[T]]:
     """
     clock = patience.clock
     started = clock.monotonic()
-    interval_s, failures, status = patience.first_s, 0, "not looked at yet"
+    interval_s, status = patience.first_s, "not looked at yet"
+    allowance = _Allowance()
     try:
         while True:
-            seen, failures = _look(look, failures)
+            seen = allowance.look(look)
             if seen is not None:
                 status = seen.status
                 yield seen
@@ -125,10 +129,26 @@ def watch(look: Callable[[], Look[T]], patience: Patience) -> Iterator[Look[T]]:
         raise
 
 
-def _look(look: Callable[[], Look[T]], failures: int) -> tuple[Look[T] | None, int]:
-    try:
-        return look(), 0
-    except (ServiceUnreachable, ServiceError, UnexpectedAnswer):
-        if failures + 1 >= LOOKS_MAY_FAIL:
-            raise
-        return None, failures + 1
+@attrs.define
+class _Allowance:
+    """How many looks have failed, and how many more may."""
+
+    failures: int = 0
+    absences: int | None = 0
+
+    def look(self, look: Callable[[], Look[T]]) -> Look[T] | None:
+        """Look once; None where that failed and may."""
+        try:
+            seen = look()
+        except NotFound:
+            if self.absences is None or self.absences + 1 >= SHOWS_WITHIN_LOOKS:
+                raise
+            self.absences += 1
+            return None
+        except (ServiceUnreachable, ServiceError, UnexpectedAnswer):
+            self.failures += 1
+            if self.failures >= LOOKS_MAY_FAIL:
+                raise
+            return None
+        self.failures, self.absences = 0, None
+        return seen

@@ -118,11 +118,16 @@ def test_a_wait_gives_up_when_the_service_is_gone(
 def test_a_job_that_is_deleted_is_not_waited_for(
     fake_azure: FakeAzure, start: Callable[..., pf.FinetuneJob]
 ) -> None:
-    """A 404 is no passing failure: the job is gone."""
+    """Once it was seen, a 404 is no passing failure: the job is gone."""
     job = start()
-    fake_azure.faults.next(Answer("GET */jobs/tune", 404, "UserError", "Could not find job."))
+
+    def delete(event: object) -> None:
+        if isinstance(event, Waiting):
+            fake_azure.faults.next(Answer("GET */jobs/tune", 404, "UserError", "Could not find job."))
+
     with pytest.raises(NotFound):
-        job.wait()
+        fake_azure.workspace(on_event=delete).attach(job).wait()
+    assert len(sent(fake_azure, "GET", "*/jobs/tune")) <= 4
 
 
 # Endings that are none

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tuning import Heard
 
-from phi_finetune._waiting import Look, Patience, wait_for, watch
+from phi_finetune._waiting import SHOWS_WITHIN_LOOKS, Look, Patience, wait_for, watch
 from phi_finetune.errors import (
     DeadlineExceeded,
     NotFound,
@@ -133,8 +133,16 @@ def test_five_are_too_many() -> None:
         wait_for(looks([*failures, DONE]), patience(Time(), Heard()))
 
 
-def test_other_errors_end_the_wait_at_once() -> None:
-    """What is absent does not come back by waiting."""
+def test_what_was_never_seen_may_be_late() -> None:
+    """Azure shows what it has accepted a little later; for so long and no longer."""
+    late = [NotFound("not yet")] * (SHOWS_WITHIN_LOOKS - 1)
+    assert wait_for(looks([*late, DONE]), patience(Time(), Heard())) == DONE.value
+    with pytest.raises(NotFound):
+        wait_for(looks([*late, NotFound("never"), DONE]), patience(Time(), Heard()))
+
+
+def test_what_was_seen_and_is_absent_is_gone() -> None:
+    """It does not come back by waiting."""
     clock = Time()
     with pytest.raises(NotFound):
         wait_for(looks([BUSY, NotFound("gone")]), patience(clock, Heard()))

@@ -12,6 +12,7 @@ from phi_finetune._azure.operations import Failed, follow, wait_gone
 from phi_finetune._azure.paths import segment
 from phi_finetune._azure.rest import Answer
 from phi_finetune._azure.translate import azure_ai_ml_errors, error_parts, expect, refuse, speaks_of_quota
+from phi_finetune._waiting import Look, Patience, wait_for
 from phi_finetune.errors import ComputeFailed, QuotaExceeded
 
 __all__ = [
@@ -115,7 +116,7 @@ def create_cluster(
         follow(client, answer, resource=resource, timeout=timeout, next_call=next_call)
     except Failed as failure:
         raise _failed(resource, failure.code, failure.message) from None
-    return _ready(client, name)
+    return _ready(client, name, timeout, next_call)
 
 
 def delete_cluster(client: Client, name: str, timeout: timedelta) -> bool:
@@ -138,9 +139,14 @@ def delete_cluster(client: Client, name: str, timeout: timedelta) -> bool:
     return True
 
 
-def _ready(client: Client, name: str) -> dict[str, Any]:
+def _ready(client: Client, name: str, timeout: timedelta, next_call: str) -> dict[str, Any]:
+    """The cluster once it shows, which may be a little after its operation is done."""
     resource = f"cluster {name}"
-    body = client.get(_path(name), api=API, resource=resource, doing="look up the cluster")
+
+    def look() -> Look[dict[str, Any]]:
+        return Look("there", get_cluster(client, name))
+
+    body = wait_for(look, Patience(resource, timeout, client.clock, client.notify, next_call))
     properties = body.get("properties") or {}
     # A PUT may succeed and leave a failed cluster behind without any error (pain.md I2; wire.md 4, failure c).
     if properties.get("provisioningState") == "Failed":

@@ -11,6 +11,7 @@ from phi_finetune._azure.operations import follow, wait_gone
 from phi_finetune._azure.paths import segment
 from phi_finetune._azure.rest import Answer
 from phi_finetune._azure.translate import azure_ai_ml_errors, expect
+from phi_finetune._waiting import Look, Patience, wait_for
 
 if TYPE_CHECKING:
     from azure.ai.ml.entities import ProbeSettings
@@ -112,12 +113,16 @@ def put_deployment(client: Client, endpoint: str, spec: DeploymentSpec) -> Answe
 
 
 def put_traffic(client: Client, name: str, traffic: Mapping[str, int], timeout: timedelta) -> dict[str, Any]:
-    """Set an endpoint's traffic, leaving all else as it is, and give the endpoint as it then is.
+    """Set an endpoint's traffic, leaving all else as it is, and give the endpoint once it shows it.
 
-    A PUT replaces the whole endpoint (pain.md P3), so it is read, changed and sent back.
+    A PUT replaces the whole endpoint (pain.md P3), so it is read, changed and sent back. The new split may show only
+    some reads after its operation is done (pain.md P2).
     """
     resource = f"endpoint {name}"
-    now = get_endpoint(client, name)
+    wanted = {key: value for key, value in traffic.items() if value}
+    next_call = f"ws.endpoint({name!r}) looks again"
+    patience = Patience(resource, timeout, client.clock, client.notify, next_call)
+    now = wait_for(lambda: Look("there", get_endpoint(client, name)), patience)
     properties = dict(now.get("properties") or {})
     body = {
         "location": now.get("location"),
@@ -127,14 +132,21 @@ def put_traffic(client: Client, name: str, traffic: Mapping[str, int], timeout: 
             "authMode": properties.get("authMode"),
             "description": properties.get("description"),
             "properties": properties.get("properties") or {},
-            "traffic": {key: value for key, value in traffic.items() if value},
+            "traffic": wanted,
             "mirrorTraffic": properties.get("mirrorTraffic") or {},
         },
     }
     answer = client.rest.send("PUT", client.url + _path(name), query={"api-version": API}, body=body)
     expect(answer, 200, 201, 202, doing="set the traffic", resource=resource)
-    follow(client, answer, resource=resource, timeout=timeout, next_call=f'ws.endpoint("{name}") looks again')
-    return get_endpoint(client, name)
+    follow(client, answer, resource=resource, timeout=timeout, next_call=next_call)
+
+    def shown() -> Look[dict[str, Any]]:
+        seen = get_endpoint(client, name)
+        split = (seen.get("properties") or {}).get("traffic") or {}
+        there = {key: value for key, value in split.items() if value} == wanted
+        return Look("the old traffic", seen if there else None)
+
+    return wait_for(shown, patience)
 
 
 def keys(client: Client, name: str) -> tuple[str, str]:
