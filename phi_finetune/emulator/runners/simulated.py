@@ -8,7 +8,7 @@ that it is simulated. Durations are made up; they grow with the rows.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -105,15 +105,19 @@ class _Simulation:
         self._settings = TrainingSettings(job.values)
         self._rows = ChatRows()
         self.model = NgramModel()
-        self._special: Mapping[str, Callable[[str], Step]] = {
-            "chat_completion_model_import": self._import,
-            "chat_completion_datapreprocess": self._preprocess,
-            "chat_completion_finetune": self._finetune,
-        }
 
     def step(self, name: str) -> Step:
         """Run a step."""
-        return self._special.get(name, self._plain)(name)
+        # A table of these methods on the object would keep it, and its model, in a cycle until it is collected.
+        match name:
+            case "chat_completion_model_import":
+                return self._import(name)
+            case "chat_completion_datapreprocess":
+                return self._preprocess(name)
+            case "chat_completion_finetune":
+                return self._finetune(name)
+            case _:
+                return self._plain(name)
 
     def _import(self, name: str) -> Step:
         try:
