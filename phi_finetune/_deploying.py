@@ -118,8 +118,8 @@ def _claim(
         if found is not None and from_arm(found, client).tags.get(SERVES) == serves:
             return None
         raise
-    except KeyboardInterrupt as interrupt:
-        _delete_endpoint_after(interrupt, client, name, timeout)
+    except (KeyboardInterrupt, SystemExit) as ended:
+        _delete_endpoint_after(ended, client, name, timeout)
         raise
     # The creation of a name that was deleted a while ago answers 404 (azure-cli issue 7660).
     if answer.status == 404 and endpoint.name is None:
@@ -142,7 +142,8 @@ def _deploy_anew(
         client.notify(Created(resource=f"endpoint {name}"))
         add_deployment(client, name, spec, timeout)
         return attrs.evolve(give_traffic(client, name, {spec.name: 100}, timeout), created_here=True)
-    except (PhiFinetuneError, KeyboardInterrupt) as error:
+    except BaseException as error:
+        # A machine bills on, whatever ended this call: a listener's own error and an exit of the program too.
         _delete_endpoint_after(error, client, name, timeout)
         raise
 
@@ -237,7 +238,7 @@ def add_or_undo(client: Client, endpoint: Endpoint, spec: DeploymentSpec, timeou
 
     try:
         add_deployment(client, endpoint.name, spec, timeout)
-    except (PhiFinetuneError, KeyboardInterrupt) as error:
+    except BaseException as error:  # as in _deploy_anew
         if not endpoint.traffic.get(spec.name):
             resource = f"deployment {spec.name} of endpoint {endpoint.name}"
             next_call = f"ws.endpoint({endpoint.name!r}).delete_deployment({spec.name!r})"

@@ -119,10 +119,10 @@ def _after(
 def _adopt(finetune: Finetune, client: Client, found: dict[str, Any]) -> FinetuneJob:
     job = from_arm(found, client)
     client.notify(AdoptedExisting(resource=job.resource))
-    told = job.tags.get(RESOLVED)
-    if told is None:
+    before = _recorded(job.tags.get(RESOLVED))
+    if not before:
         return job
-    changed = _changes(finetune, client, json.loads(told))
+    changed = _changes(finetune, client, before)
     if changed:
         message = (
             f"it was submitted when other things were current: {'; '.join(changed)}. "
@@ -150,8 +150,7 @@ def _check_same(found: dict[str, Any], intent: dict[str, Any], name: str) -> Non
     if (properties.get("tags") or {}).get(INTENT) == digest(intent):
         return
     told = (properties.get("properties") or {}).get(INTENT)
-    before: dict[str, Any] = json.loads(told) if told else {}
-    difference = "; ".join(_differences(before, intent)) or "it was not submitted by phi-finetune"
+    difference = "; ".join(_differences(_recorded(told), intent)) or "it was not submitted by phi-finetune"
     raise NameTaken(
         f"A job named {name} is there, and it is another one",
         resource=f"job {name}",
@@ -159,6 +158,15 @@ def _check_same(found: dict[str, Any], intent: dict[str, Any], name: str) -> Non
         costs="nothing: it was not submitted",
         next_call="take another name with named(), or none: a name is then made from what the job is",
     )
+
+
+def _recorded(told: str | None) -> dict[str, Any]:
+    """What a job was submitted with; nothing where it does not say, or where somebody has edited what it said."""
+    try:
+        before = json.loads(told or "{}")
+    except ValueError:
+        return {}
+    return before if isinstance(before, dict) else {}
 
 
 def _differences(before: dict[str, Any], now: dict[str, Any], path: str = "") -> list[str]:

@@ -22,7 +22,7 @@ from phi_finetune.errors import (
     ServiceError,
     SizeNotAllowed,
 )
-from phi_finetune.events import AdoptedExisting, Created, Deleted, TrafficMoved, Warned
+from phi_finetune.events import AdoptedExisting, Created, Deleted, TrafficMoved, Waiting, Warned
 from phi_finetune.testing import FakeAzure
 from phi_finetune.testing.faults import Answer, DeploymentFails
 
@@ -317,6 +317,42 @@ def test_an_interrupt_leaves_nothing_behind(fake_azure: FakeAzure) -> None:
     with pytest.raises(KeyboardInterrupt):
         model.deploy(instance_type=SIZE)
     assert fake_azure.endpoints == {}
+
+
+@pytest.mark.parametrize("error", [BrokenPipeError, SystemExit])
+@pytest.mark.parametrize("kind", [Created, Waiting, TrafficMoved])
+def test_an_error_of_a_listener_leaves_nothing(
+    fake_azure: FakeAzure, kind: type[Any], error: type[BaseException]
+) -> None:
+    """Whatever ends the call, at whichever event: what it made is deleted, and the error comes through."""
+    raised: list[BaseException] = []
+
+    def listen(event: Any) -> None:
+        if deploying and isinstance(event, kind) and not raised:
+            raised.append(error())
+            raise raised[0]
+
+    deploying = False
+    model = trained(fake_azure, fake_azure.workspace(on_event=listen))
+    deploying = True
+    with pytest.raises(error) as caught:
+        model.deploy(instance_type=SIZE)
+    assert caught.value is raised[0]
+    assert fake_azure.endpoints == {}
+
+
+def test_an_error_of_a_listener_leaves_no_second_deployment(fake_azure: FakeAzure) -> None:
+    """The same where the endpoint stays: only the deployment that the call made is deleted."""
+
+    def listen(event: Any) -> None:
+        if isinstance(event, Created) and event.resource.startswith("deployment green"):
+            raise BrokenPipeError
+
+    model = trained(fake_azure, fake_azure.workspace(on_event=listen))
+    endpoint = model.deploy(instance_type=SIZE)
+    with pytest.raises(BrokenPipeError):
+        endpoint.deploy(model, "green", instance_type=SIZE)
+    assert [one.name for one in endpoint.deployments()] == ["default"]
 
 
 # The with block

@@ -167,6 +167,16 @@ def test_adopting_a_job_creates_nothing(fake_azure: FakeAzure, workspace: pf.Wor
     assert fake_azure.computes == {}
 
 
+@pytest.mark.parametrize("edited", ["", "mine", "[1]"])
+def test_an_edited_tag_keeps_nothing_from_being_adopted(
+    fake_azure: FakeAzure, workspace: pf.Workspace, edited: str
+) -> None:
+    """Anybody may edit tags in the studio; what the job was submitted with is then just not known."""
+    first = finetune(workspace).submit()
+    fake_azure.jobs[first.name].tags["phi-finetune.resolved"] = edited
+    assert finetune(workspace).submit().name == first.name
+
+
 def test_many_threads_submit_one_job(fake_azure: FakeAzure) -> None:
     """Eight at once, each with a workspace of its own, pay for one."""
     start = threading.Barrier(8)

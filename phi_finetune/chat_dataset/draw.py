@@ -11,7 +11,7 @@ import attrs
 
 from phi_finetune.chat_dataset.conversation import Conversation, canonical_line
 
-__all__ = ["Draw", "Source"]
+__all__ = ["Draw", "Part", "Source"]
 
 _POSITION_BYTES = 6  # 48 bits: a float holds every such fraction exactly
 _POSITIONS = 1 << 48
@@ -40,29 +40,22 @@ class Source(Protocol):
 
 
 @attrs.frozen
-class Draw:
-    """The rows of ``whole`` that a draw took, or those that it left.
-
-    A row's content alone, with the seed and the draw's name, decides: not its position, nor the other rows.
-    So rows appended later move none of the earlier ones, and equal rows always stay together.
+class Part:
+    """Some of a source's rows, in their order.
 
     Attributes:
-        whole: The rows drawn from.
-        name: The name of the split drawn, so that two draws with one seed do not depend on each other.
-        seed: Any number; the same one draws the same rows.
-        fraction: The expected share of the rows that is taken, from 0 to 1.
+        whole: The rows taken from.
+        name: The name of the split that the rows taken become.
         takes: True for the rows taken, False for those left.
     """
 
     whole: Source
     name: str
-    seed: int
-    fraction: float
-    takes: bool
+    takes: bool = attrs.field(kw_only=True)
 
     @property
     def label(self) -> str:
-        """The split drawn, and from what; what is left goes by the name of the whole."""
+        """The split, and from what; what is left goes by the name of the whole."""
         return f"the {self.name} split of {self.whole.label}" if self.takes else self.whole.label
 
     @property
@@ -73,6 +66,25 @@ class Draw:
     def stamp(self) -> Hashable:
         """Give the stamp of the whole."""
         return self.whole.stamp()
+
+
+@attrs.frozen
+class Draw(Part):
+    """The rows of ``whole`` that a draw took, or those that it left.
+
+    A row's content alone, with the seed and the draw's name, decides: not its position, nor the other rows.
+    So rows appended later move none of the earlier ones, and equal rows always stay together.
+
+    Attributes:
+        whole: The rows drawn from.
+        name: The name of the split drawn; it goes into the draw, so that two with one seed are independent.
+        seed: Any number; the same one draws the same rows.
+        fraction: The expected share of the rows that is taken, from 0 to 1.
+        takes: True for the rows taken, False for those left.
+    """
+
+    seed: int
+    fraction: float
 
     def rows(self) -> Iterator[Conversation]:
         """Read the whole from its start, and give the rows of this share in their order."""

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Iterator
 from itertools import islice
-from pathlib import Path
 
 import attrs
 
 from phi_finetune.chat_dataset.conversation import Conversation
-from phi_finetune.chat_dataset.draw import Source
+from phi_finetune.chat_dataset.draw import Part
 
 __all__ = ["Tail"]
 
 
 @attrs.frozen
-class Tail:
+class Tail(Part):
     """A source's rows from the row ``start`` on, or those before it.
 
     Attributes:
@@ -25,24 +24,7 @@ class Tail:
         takes: True for the last rows, False for those before them.
     """
 
-    whole: Source
-    name: str
     start: int
-    takes: bool
-
-    @property
-    def label(self) -> str:
-        """The split, and from what; the rows before it go by the name of the whole."""
-        return f"the {self.name} split of {self.whole.label}" if self.takes else self.whole.label
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """The files of the whole."""
-        return self.whole.files
-
-    def stamp(self) -> Hashable:
-        """Give the stamp of the whole."""
-        return self.whole.stamp()
 
     def rows(self) -> Iterator[Conversation]:
         """Read the whole from its start, and give the rows of this part in their order."""

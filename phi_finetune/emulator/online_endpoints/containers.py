@@ -14,8 +14,7 @@ __all__ = ["Container", "Line", "Rollout"]
 Container = Literal["InferenceServer", "StorageInitializer"]
 
 IMAGE_BUILD = timedelta(minutes=5)
-"""An MLflow model's image is built at its first deployment; the durations here are typical ones, not
-promises."""
+"""An MLflow model's image is built at its first deployment. How long that and the start take is assumed."""
 
 START = timedelta(minutes=6)
 """A node, its image, and 15 to 30 GB of weights."""
