@@ -34,6 +34,7 @@ from phi_finetune.emulator.online_endpoints.state import OnlineEndpoints
 from phi_finetune.emulator.registries.routes import ROUTES as REGISTRIES
 from phi_finetune.emulator.registries.state import Registries
 from phi_finetune.emulator.run_history.routes import ROUTES as RUN_HISTORY
+from phi_finetune.emulator.runners.commands import Commands
 from phi_finetune.emulator.runners.runner import Runner
 from phi_finetune.emulator.scoring.routes import ROUTES as SCORING
 from phi_finetune.emulator.storage.routes import ROUTES as STORAGE
@@ -121,6 +122,7 @@ class Cloud:
         self.computes = Computes(self)
         self.assets = Assets(self)
         self.runner: Runner = runner or _simulated()
+        self.commands = Commands()
         self.jobs = Jobs(self)
         self.endpoints = OnlineEndpoints(self)
         self.visibility = Visibility(self)

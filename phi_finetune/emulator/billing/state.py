@@ -44,8 +44,8 @@ def _clusters(cloud: Cloud) -> Iterator[Charge]:
 def _serverless(cloud: Cloud) -> Iterator[Charge]:
     sizes = {size.name.lower(): size for size in vm_sizes()}
     for step in cloud.jobs.steps_on(_SERVERLESS):
-        name = f"{step.parent.name}/{step.display_name}"
-        wanted = step.parent.instance_type(step.display_name)
+        name = step.parent.name if step.id == step.parent.id else f"{step.parent.name}/{step.display_name}"
+        wanted = step.slot.place.instance_type
         size = sizes.get(wanted.lower())
         price = size.price_usd_per_hour if size else None
         yield from _charges(cloud, name, "job", size.name if size else wanted, price, [step.hold])
@@ -58,7 +58,7 @@ def _waiting(cloud: Cloud) -> Iterator[Charge]:
 
 
 def _works(job: Job) -> bool:
-    return any(step.started is not None and step.hold.until > job.now for step in job.children)
+    return any(step.started is not None and step.hold.until > job.now for step in job.steps)
 
 
 def _deployments(cloud: Cloud) -> Iterator[Charge]:

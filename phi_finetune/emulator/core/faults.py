@@ -278,7 +278,9 @@ class JobFails(Fault):
     """The next job ends half-way through one of its steps, for which the step is to blame or not.
 
     Attributes:
-        step: The step, as the pipeline names it (reference: chat_completion_pipeline 0.0.82).
+        step: The step, as the pipeline names it (reference: chat_completion_pipeline 0.0.82): the node's name for
+            a command, the job's for a command job. None is the step that fine-tunes where there is one, else
+            the last.
         code: The error's code.
         message: The error's message.
         log: What the step wrote last.
@@ -287,7 +289,7 @@ class JobFails(Fault):
             ``message`` and ``log`` mean nothing. A paused job rests: it can still be canceled.
     """
 
-    step: str = "chat_completion_finetune"
+    step: str | None = None
     code: str = "UserError"
     message: str = "CUDA out of memory. Tried to allocate 2.00 GiB."
     log: str = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB."
@@ -299,10 +301,10 @@ class Preempted(Fault):
     """The next job loses its low-priority nodes half-way through one of its steps, and fails (pain.md I4).
 
     Attributes:
-        step: The step, whose compute must be a cluster of low priority.
+        step: The step, whose compute must be a cluster of low priority. None is as for :class:`JobFails`.
     """
 
-    step: str = "chat_completion_finetune"
+    step: str | None = None
 
 
 @dataclass(frozen=True)

@@ -2,78 +2,80 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from phi_finetune.emulator.assets import locations
-from phi_finetune.emulator.catalogue import CatalogueComponent
 from phi_finetune.emulator.core.errors import ServiceError
+from phi_finetune.emulator.jobs import files
+from phi_finetune.emulator.jobs.bindings import Location, literals
+from phi_finetune.emulator.jobs.command import SERVERLESS, CommandSpec, compute_name
+from phi_finetune.emulator.jobs.graph import Node
 from phi_finetune.emulator.jobs.spec import JobSpec, invalid
-from phi_finetune.emulator.runners.runner import JobInputs
+from phi_finetune.emulator.storage.state import BLOBSTORE
 
 if TYPE_CHECKING:
     from phi_finetune.emulator.cloud import Cloud
 
-__all__ = ["find_component", "resolve"]
+__all__ = ["check", "check_job"]
 
 _LITERALS = {"string", "integer", "number", "boolean"}
-_MODELS = ("mlflow_model_path", "huggingface_id", "pytorch_model_path")
-_DATA_ID = re.compile(r".*/data/(?P<name>[^/]+)/versions/(?P<version>[^/]+)", re.IGNORECASE)
 
 
-def find_component(cloud: Cloud, spec: JobSpec) -> CatalogueComponent:
-    """The component that a job names.
+def check_job(cloud: Cloud, spec: JobSpec) -> None:
+    """Refuse a job whose own compute or outputs cannot be.
 
     Raises:
-        ServiceError: 400 where there is none, with the code that an unusable one has (service.md).
+        ServiceError: 400; 501 for outputs that go elsewhere than into the default datastore.
     """
-    try:
-        return cloud.registries.component(spec.component_id)
-    except ServiceError as error:
-        raise ServiceError(400, "BadRequest", error.message) from error
+    settings = spec.properties.get("settings") or {}
+    for compute in (settings.get("default_compute"), spec.properties.get("computeId")):
+        if compute:
+            _check_compute(cloud, compute_name(str(compute)))
+    for output in spec.outputs.values():
+        if output.get("uri") and cloud.storage.locate(output["uri"])[0] != BLOBSTORE:
+            raise ServiceError(501, "NotImplemented", f"The emulator writes outputs to {BLOBSTORE} only.")
 
 
-def resolve(cloud: Cloud, spec: JobSpec, component: CatalogueComponent) -> JobInputs:
-    """Check every input of a job, and fetch what it names.
+def check(cloud: Cloud, node: Node) -> None:
+    """Refuse a node that cannot be run, or is given what is not there.
 
     Raises:
         ServiceError: 400, with the name of the input.
     """
-    declared: Mapping[str, Mapping[str, Any]] = component.spec["inputs"]
-    _check_names(spec, component)
-    for name, value in spec.literals.items():
-        _check_literal(name, value, declared[name])
-    defaults = {name: str(row["default"]) for name, row in declared.items() if "default" in row}
-    values = {**defaults, **spec.literals}
-    _check_computes(cloud, spec, values)
-    _check_sizes(cloud, spec)
-    model_id = _model_id(spec)
-    return JobInputs(
-        name=spec.name,
-        values=values,
-        files={name: _file(cloud, name, uri) for name, uri in _files(spec, declared)},
-        model=_model(cloud, model_id),
-        model_id=model_id,
-        steps=[step.name for step in component.steps],
-    )
+    _check_names(node)
+    values = literals(node.inputs)
+    for name, value in values.items():
+        _check_literal(name, value, node.declared_inputs[name])
+    if isinstance(node.work, CommandSpec):
+        _check_command(cloud, node, node.work)
+    else:
+        _check_fine_tune(cloud, node, values)
+    for name, source in node.inputs.items():
+        if isinstance(source, Location):
+            files.check(cloud, name, source.uri, node.declared_inputs[name])
 
 
-def _check_names(spec: JobSpec, component: CatalogueComponent) -> None:
-    declared: Mapping[str, Mapping[str, Any]] = component.spec["inputs"]
-    where = f"component '{component.name}:{component.version}'"
-    for name in (*spec.literals, *spec.uris):
+def _check_names(node: Node) -> None:
+    declared = node.declared_inputs
+    for name in node.inputs:
         if name not in declared:
-            raise invalid(f"Unknown input '{name}' of {where}.")
-        if (declared[name]["type"] in _LITERALS) != (name in spec.literals):
-            raise invalid(f"Input '{name}' of {where} is of type {declared[name]['type']}.")
+            raise invalid(f"Unknown input '{name}' of {node.title}.")
+    values = literals(node.inputs)
+    for name in node.inputs:
+        if (declared[name]["type"] in _LITERALS) != (name in values) and not _from_a_node(node, name):
+            raise invalid(f"Input '{name}' of {node.title} is of type {declared[name]['type']}.")
     for name, row in declared.items():
-        needed = row.get("optional") != "True" and "default" not in row
-        if needed and name not in spec.literals and name not in spec.uris:
-            raise invalid(f"Required input '{name}' of {where} is missing.")
-    for name in spec.outputs:
-        if name not in component.spec["outputs"]:
-            raise invalid(f"Unknown output '{name}' of {where}.")
+        needed = str(row.get("optional")) != "True" and "default" not in row
+        if needed and name not in node.inputs:
+            raise invalid(f"Required input '{name}' of {node.title} is missing.")
+    for name in node.outputs:
+        if name not in node.declared_outputs:
+            raise invalid(f"Unknown output '{name}' of {node.title}.")
+
+
+def _from_a_node(node: Node, name: str) -> bool:
+    """Whether an input is a file, folder or model that another node makes."""
+    return name not in literals(node.inputs) and not isinstance(node.inputs[name], Location)
 
 
 def _check_literal(name: str, value: str, row: Mapping[str, Any]) -> None:
@@ -95,70 +97,40 @@ def _check_literal(name: str, value: str, row: Mapping[str, Any]) -> None:
         raise invalid(f"Invalid value '{value}' for input '{name}': it must be at most {row['max']}.")
 
 
-def _check_computes(cloud: Cloud, spec: JobSpec, values: Mapping[str, str]) -> None:
-    settings = spec.properties.get("settings") or {}
-    named = [value for name, value in values.items() if name.startswith("compute_")]
-    named += [
-        str(other) for other in (settings.get("default_compute"), spec.properties.get("computeId")) if other
-    ]
-    for compute in named:
-        name = compute.rpartition("/")[2].removeprefix("azureml:")
-        if not cloud.computes.exists(name):
-            # service.md: refused at PUT, and not with a 404.
-            raise invalid(f"Unknown compute target '{name}'.", "UnknownTargetType")
-        if name.lower() != "serverless" and cloud.computes.find(name).provisioning_state == "Failed":
-            # Azure/MachineLearningNotebooks#1043 has the message.
-            raise invalid(f"AzureMLCompute cluster {name} is in failed state and thus not ready for runs")
+def _check_command(cloud: Cloud, node: Node, work: CommandSpec) -> None:
+    work.line(node.inputs)
+    _check_compute(cloud, work.compute)
+    if work.compute.lower() == SERVERLESS:
+        cloud.computes.size(work.instance_type)
+    if work.nodes < 1:
+        raise invalid(f"The instance count of {node.title} is {work.nodes}; it must be at least 1.")
+    try:
+        cloud.assets.environment(work.environment)
+        if work.code is not None:
+            cloud.assets.code_files(work.code)
+    except ServiceError as error:
+        raise invalid(error.message) from error
 
 
-def _check_sizes(cloud: Cloud, spec: JobSpec) -> None:
-    """The sizes that were asked for; the component's own defaults, one of them retired by now, are let be."""
-    for name, value in spec.literals.items():
+def _check_fine_tune(cloud: Cloud, node: Node, values: Mapping[str, str]) -> None:
+    defaults = {name: str(row["default"]) for name, row in node.declared_inputs.items() if "default" in row}
+    for compute in _computes({**defaults, **values}):
+        _check_compute(cloud, compute_name(compute))
+    for name, value in values.items():
+        # The component's own defaults, one of them retired by now, are let be.
         if name.startswith("instance_type_"):
             cloud.computes.size(value)
+    files.model_input(node)
 
 
-def _model_id(spec: JobSpec) -> str:
-    given = [name for name in _MODELS if name in spec.literals or name in spec.uris]
-    if len(given) != 1:
-        found = " and ".join(given) or "none"
-        raise invalid(f"Exactly one of {', '.join(_MODELS)} must be given; found {found}.")
-    return spec.uris.get(given[0]) or spec.literals[given[0]]
+def _computes(values: Mapping[str, str]) -> Iterator[str]:
+    return (value for name, value in values.items() if name.startswith("compute_"))
 
 
-def _model(cloud: Cloud, model_id: str) -> Mapping[str, bytes]:
-    try:
-        if model_id.startswith("azureml://registries/"):
-            cloud.registries.model(model_id)
-            return {}
-        if model_id.startswith(("azureml:", "/")):
-            return _workspace_model(cloud, model_id)
-    except ServiceError as error:
-        raise invalid(error.message, "ModelNotFound") from error
-    # A Hugging Face id: the emulator cannot know whether there is such a model.
-    return {}
-
-
-def _workspace_model(cloud: Cloud, reference: str) -> Mapping[str, bytes]:
-    if reference.startswith("azureml://"):
-        return cloud.storage.read(locations.resolve(cloud, reference, folder=True))
-    return cloud.assets.model_files(reference)
-
-
-def _files(spec: JobSpec, declared: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
-    for name, uri in spec.uris.items():
-        if declared[name]["type"] == "mltable":
-            raise ServiceError(501, "NotImplemented", f"The emulator reads no MLTable, as input '{name}' is.")
-        if declared[name]["type"] == "uri_file":
-            yield name, uri
-
-
-def _file(cloud: Cloud, name: str, uri: str) -> bytes:
-    asset = _DATA_ID.fullmatch(uri)
-    try:
-        files = cloud.storage.read(cloud.assets.data(asset["name"], asset["version"]).uri if asset else uri)
-    except ServiceError as error:
-        raise invalid(f"Input '{name}': {error.message}", "StreamNotFound") from error
-    if len(files) != 1:
-        raise invalid(f"Input '{name}' is a folder of {len(files)} files, where a file is expected.")
-    return next(iter(files.values()))
+def _check_compute(cloud: Cloud, name: str) -> None:
+    if not cloud.computes.exists(name):
+        # service.md: refused at PUT, and not with a 404.
+        raise invalid(f"Unknown compute target '{name}'.", "UnknownTargetType")
+    if name.lower() != SERVERLESS and cloud.computes.find(name).provisioning_state == "Failed":
+        # Azure/MachineLearningNotebooks#1043 has the message.
+        raise invalid(f"AzureMLCompute cluster {name} is in failed state and thus not ready for runs")

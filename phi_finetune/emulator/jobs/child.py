@@ -50,12 +50,16 @@ class Child:
     @property
     def status(self) -> str:
         """The state at the clock's time; looking moves nothing."""
-        parent = self.parent.status
+        parent, horizon = self.parent.status, self.parent.horizon
+        if self._over and self.slot.canceled:
+            return "Canceled"
         if self._over:
             return "Failed" if self.slot.step.failure else "Completed"
         if parent in ("CancelRequested", "Canceled"):
             return parent
-        return "Queued" if self.parent.horizon < self.slot.begins else "Running"
+        if horizon < self.slot.prepared:
+            return "Preparing"
+        return "Queued" if horizon < self.slot.begins else "Running"
 
     def watch(self) -> str:
         """The state that a poller sees: watching lets the job's time pass."""
@@ -64,8 +68,9 @@ class Child:
 
     @property
     def started(self) -> datetime | None:
-        """When it had its nodes; None before."""
-        return self.slot.begins if self.slot.begins <= self.parent.horizon else None
+        """When it had its nodes; None before, and for one that was canceled before."""
+        never = self.slot.canceled and self.slot.ends <= self.slot.begins
+        return self.slot.begins if not never and self.slot.begins <= self.parent.horizon else None
 
     @property
     def ended(self) -> datetime | None:

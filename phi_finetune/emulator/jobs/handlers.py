@@ -13,6 +13,7 @@ from phi_finetune.emulator.core.operations import poll_again
 from phi_finetune.emulator.core.paging import page
 from phi_finetune.emulator.jobs.spec import parse
 from phi_finetune.emulator.jobs.state import ENDED, Job
+from phi_finetune.emulator.storage.state import ARTIFACTSTORE
 
 if TYPE_CHECKING:
     from phi_finetune.emulator.cloud import Cloud
@@ -74,7 +75,6 @@ def _identity(cloud: Cloud, name: str) -> dict[str, str]:
 
 def _body(cloud: Cloud, job: Job, status: str) -> dict[str, Any]:
     sent = job.spec.properties
-    inputs = {name: {"mode": "ReadOnlyMount", **row} for name, row in (sent.get("inputs") or {}).items()}
     return {
         **_identity(cloud, job.name),
         "properties": {
@@ -87,22 +87,60 @@ def _body(cloud: Cloud, job: Job, status: str) -> dict[str, Any]:
             "services": _services(cloud, job),
             "computeId": sent.get("computeId"),
             "isArchived": job.archived,
-            "identity": None,
-            "componentId": None,
-            "notificationSetting": None,
+            "identity": sent.get("identity"),
+            "componentId": sent.get("componentId"),
+            "notificationSetting": sent.get("notificationSetting"),
             "secretsConfiguration": None,
-            "jobType": "Pipeline",
-            "settings": sent.get("settings") or {},
-            "jobs": sent["jobs"],
-            "inputs": inputs,
-            "outputs": {name: _output(row) for name, row in job.outputs.items()},
-            "sourceJobId": None,
+            "jobType": job.spec.kind,
+            "outputs": _outputs(job),
+            **_of_kind(job),
         },
         "systemData": {"createdAt": timestamp(job.created), **_AUTHOR},
     }
 
 
+def _of_kind(job: Job) -> dict[str, Any]:
+    """The fields that only one kind of job has (service.md; wire.md 11 for fine-tuning)."""
+    sent = job.spec.properties
+    if job.spec.kind == "FineTuning":
+        keys = ("fineTuningDetails", "queueSettings", "resources")
+        return {key: sent.get(key) for key in keys}
+    inputs = {name: {"mode": "ReadOnlyMount", **row} for name, row in (sent.get("inputs") or {}).items()}
+    if job.spec.kind == "Pipeline":
+        settings, jobs = sent.get("settings") or {}, sent.get("jobs") or {}
+        return {"settings": settings, "jobs": jobs, "inputs": inputs, "sourceJobId": None}
+    resources = {"instanceCount": 1, "maxInstanceCount": None, "instanceType": None, "locations": None}
+    resources |= {"properties": None, "shmSize": "2g", "dockerArgs": None}
+    given = {key: value for key, value in (sent.get("resources") or {}).items() if value is not None}
+    return {
+        "resources": {**resources, **given},
+        "codeId": sent.get("codeId"),
+        "command": sent["command"],
+        "environmentId": sent["environmentId"],
+        "inputs": {name: {"description": None, **row} for name, row in inputs.items()},
+        "distribution": sent.get("distribution"),
+        "autologgerSettings": None,
+        "limits": sent.get("limits"),
+        "environmentVariables": sent.get("environmentVariables") or {},
+        "parameters": {},
+        "queueSettings": sent.get("queueSettings"),
+    }
+
+
+def _outputs(job: Job) -> dict[str, Any]:
+    outputs = {name: _output(row) for name, row in job.outputs.items()}
+    if job.spec.kind != "Command" or job.status not in ENDED:
+        return outputs
+    # The service adds this one from the start (service.md). While a job goes on, azure-ai-ml 1.35.2 would then sign
+    # the addresses of its logs with the account's key, which fails with a SAS (wire.md 5, "Streaming"); so it is
+    # here only after the end.
+    artifacts = f"azureml://datastores/{ARTIFACTSTORE}/ExperimentRun/dcid.{job.name}"
+    return {**outputs, "default": _output({"jobOutputType": "uri_folder", "uri": artifacts})}
+
+
 def _notes(job: Job) -> dict[str, str]:
+    if job.spec.kind == "Command":
+        return {"_azureml.ComputeTargetType": "amlctrain"}
     settings = job.spec.properties.get("settings") or {}
     return {
         "azureml.DevPlatv2": "true",

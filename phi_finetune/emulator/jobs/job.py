@@ -6,15 +6,15 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from phi_finetune.emulator.catalogue import CatalogueComponent
 from phi_finetune.emulator.core.clock import Progress, Stage
 from phi_finetune.emulator.core.errors import ServiceError
+from phi_finetune.emulator.jobs import outputs
 from phi_finetune.emulator.jobs.child import Child
-from phi_finetune.emulator.jobs.hardware import FINETUNE
-from phi_finetune.emulator.jobs.outcome import execute
-from phi_finetune.emulator.jobs.schedule import plan, stages
+from phi_finetune.emulator.jobs.graph import Node
+from phi_finetune.emulator.jobs.outcome import NodeRun, execute
+from phi_finetune.emulator.jobs.schedule import Slot, plan, stages
 from phi_finetune.emulator.jobs.spec import JobSpec
-from phi_finetune.emulator.runners.runner import Failure, JobInputs, Metric, Run
+from phi_finetune.emulator.runners.runner import Failure, Metric
 from phi_finetune.emulator.storage.state import ARTIFACTSTORE
 
 if TYPE_CHECKING:
@@ -25,41 +25,44 @@ __all__ = ["ENDED", "Job"]
 ENDED = ("Completed", "Failed", "Canceled", "NotResponding")
 """A paused job can go on, or be canceled, so it is not over."""
 
-_PREPARING = timedelta(seconds=30)
+_BEFORE = {
+    "Command": (Stage("Starting", timedelta(seconds=10)), Stage("Queued", timedelta(seconds=20))),
+    "FineTuning": (Stage("Preparing", timedelta(seconds=30)),),
+    "Pipeline": (Stage("Preparing", timedelta(seconds=30)),),
+}
+"""What comes before a job runs (service.md has the states; how long they last is assumed)."""
+
+_RUN_TYPES = {
+    "Command": "azureml.scriptrun",
+    "FineTuning": "azureml.PipelineRun",
+    "Pipeline": "azureml.PipelineRun",
+}
 _CANCELING = timedelta(seconds=15)  # met twice: a poller sees the request before the end (wire.md 13.3)
 
 
 class Job:
-    """A pipeline job of one registry component.
+    """A job and what it runs.
 
-    It is prepared, then run: the runner is asked once, when the clock is there and somebody looks; what it
-    gives is played back on the clock.
+    It is prepared, then run: its nodes are asked once, when the clock is there and somebody looks; what they
+    give is played back on the clock.
 
     Args:
         cloud: Where it runs.
         spec: What was asked for.
-        inputs: What it is given.
-        component: The pipeline.
+        nodes: What it runs, in order.
         experiment_id: The id of its experiment.
     """
 
-    def __init__(
-        self,
-        cloud: Cloud,
-        spec: JobSpec,
-        inputs: JobInputs,
-        component: CatalogueComponent,
-        experiment_id: str,
-    ) -> None:
+    def __init__(self, cloud: Cloud, spec: JobSpec, nodes: Sequence[Node], experiment_id: str) -> None:
         self._cloud = cloud
-        self._inputs = inputs
-        self._component = component
-        self._progress = Progress(cloud.clock, [Stage("Preparing", _PREPARING)], "Running")
-        self._run: Run | None = None
-        self._children: tuple[Child, ...] = ()
+        self._nodes = nodes
+        self._progress = Progress(cloud.clock, _BEFORE[spec.kind], "Running")
+        self._runs: Sequence[NodeRun] | None = None
+        self._steps: tuple[Child, ...] = ()
         self.parent: Job | None = None
         self.spec = spec
         self.name = self.id = spec.name
+        self.run_type = _RUN_TYPES[spec.kind]
         self.experiment: str = spec.properties.get("experimentName") or "Default"
         self.experiment_id = experiment_id
         self.display_name: str = spec.properties.get("displayName") or spec.name
@@ -69,7 +72,6 @@ class Job:
         self.archived = bool(spec.properties.get("isArchived"))
         self.created = cloud.clock.now()
         self.ended: datetime | None = None
-        self.params: Mapping[str, str] = {}
 
     @property
     def status(self) -> str:
@@ -82,15 +84,22 @@ class Job:
 
     @property
     def started(self) -> datetime | None:
-        """When it began to run; None while it is being prepared."""
+        """When it began to run; None before."""
         _ = self.status
+        if self._single:
+            return self._steps[0].started if self._steps else None
         return next((when for name, when in self._progress.entered if name == "Running"), None)
 
     @property
-    def children(self) -> Sequence[Child]:
-        """The steps that were started, in order."""
+    def steps(self) -> Sequence[Child]:
+        """What was started of its work, in order: the steps of a pipeline, or a command itself."""
         _ = self.status
-        return [child for child in self._children if child.created <= self.horizon]
+        return [step for step in self._steps if step.created <= self.horizon]
+
+    @property
+    def children(self) -> Sequence[Child]:
+        """The steps that are runs of their own; a command job has none."""
+        return [] if self._single else self.steps
 
     @property
     def root(self) -> Job:
@@ -111,53 +120,58 @@ class Job:
     @property
     def outputs(self) -> Mapping[str, Mapping[str, Any]]:
         """The declared outputs, by name."""
-        return self.spec.properties.get("outputs") or {}
+        return self.spec.outputs
+
+    @property
+    def compute(self) -> str | None:
+        """The compute of a command; the steps of a pipeline have each their own."""
+        return self._steps[0].slot.compute if self._single and self._steps else None
+
+    @property
+    def params(self) -> Mapping[str, str]:
+        """What a command has logged of its parameters; a pipeline logs none, its steps do."""
+        return self._steps[0].params if self._single and self._steps else {}
 
     @property
     def metrics(self) -> Sequence[Metric]:
-        """None: they are on the steps (pain.md N1)."""
-        return ()
+        """What a command has logged; those of a pipeline are on its steps (pain.md N1)."""
+        return self._steps[0].metrics if self._single and self._steps else ()
 
     @property
     def error(self) -> Failure | None:
-        """Why it failed, which says no more than which step did (pain.md L1)."""
+        """Why it failed; of a pipeline that says no more than which steps did (pain.md L1)."""
         if self.status != "Failed":
             return None
-        failed = self._children[-1].display_name
+        if self._single:
+            return self._steps[0].slot.step.failure
+        failed = [f"/{_path(step.slot)}" for step in self.steps if step.status == "Failed"]
         return Failure(
             "UserError",
-            f"Pipeline has failed child jobs. Failed nodes: /{self.spec.node}/{failed}. For more details and "
+            f"Pipeline has failed child jobs. Failed nodes: {', '.join(failed)}. For more details and "
             "logs, please go to the job detail page and check the child jobs.",
         )
 
-    def instance_type(self, step: str) -> str:
-        """The machine size that a step asks of serverless compute."""
-        computes = {one.name: one.compute_input for one in self._component.steps}
-        return self._inputs.values[computes[step].replace("compute_", "instance_type_")]
-
     def output_path(self, output: str) -> str:
-        """Where an output lies in ``workspaceblobstore``: its own folder, unless the job named one.
+        """Where an output lies in ``workspaceblobstore``: its own folder or file, unless the job named one.
 
         Raises:
             ServiceError: 400 where the job has no such output.
         """
         if output not in self.outputs:
             raise ServiceError(400, "UserError", f"Job {self.name} has no output named {output}.")
-        uri = self.outputs[output].get("uri")
-        if uri:
-            return self._cloud.storage.locate(uri)[1].rstrip("/") + "/"
-        return f"azureml/{self.name}/{output}/"
+        return outputs.path(self._cloud, self.name, output, self.outputs[output])
 
     def log_paths(self) -> dict[str, str]:
         """Where its logs lie in ``workspaceartifactstore``, by name."""
-        if not self._children:
+        if not self._steps:
             return {}
-        return {
-            "logs/azureml/executionlogs.txt": f"ExperimentRun/dcid.{self.id}/logs/azureml/executionlogs.txt"
-        }
+        name = "user_logs/std_log.txt" if self._single else "logs/azureml/executionlogs.txt"
+        return {name: f"ExperimentRun/dcid.{self.id}/{name}"}
 
     def log(self) -> str:
-        """What the pipeline has logged of itself so far."""
+        """What a command has written so far, or what a pipeline has logged of itself."""
+        if self._single:
+            return self._steps[0].log()
         lines: list[tuple[datetime, str]] = []
         for child in self.children:
             lines.append(
@@ -172,7 +186,8 @@ class Job:
                     "Execution of experiment failed, update experiment status and cancel running nodes.",
                 )
             )
-        return "".join(f"[{when:%Y-%m-%d %H:%M:%SZ}] {text}\n" for when, text in lines)
+        ordered = sorted(lines, key=lambda line: line[0])
+        return "".join(f"[{when:%Y-%m-%d %H:%M:%SZ}] {text}\n" for when, text in ordered)
 
     def update(self, changes: Mapping[str, Any]) -> None:
         """Change what run history lets a client change; tags and properties are added to the present ones."""
@@ -193,45 +208,60 @@ class Job:
             raise ServiceError(
                 400,
                 "UserError",
-                f"The pipeline run {self.name} is in terminal status, it can't be canceled.",
+                f"The {'run' if self._single else 'pipeline run'} {self.name} is in terminal status, it can't be "
+                "canceled.",
                 inner=("BadArgument", "CancelPipelineRunInTerminalStatus"),
             )
         if status != "CancelRequested":
             self._progress.cut([Stage("CancelRequested", _CANCELING)] * 2, "Canceled")
 
+    @property
+    def _single(self) -> bool:
+        """Whether it is a command, which has no runs below it."""
+        return self.spec.kind == "Command"
+
     def _settle(self, state: str) -> str:
-        if self._run is None and state == "Running":
+        if self._runs is None and state == "Running":
             self._begin()
             state = self._progress.state
         if self.ended is None and state in ENDED:
             self.ended = self._progress.entered[-1][1]
-            if state == "Completed":
-                self._write_outputs()
+            self._write_outputs(state)
         return state
 
     def _begin(self) -> None:
         start = self._progress.entered[-1][1]
-        values = self._inputs.values
-        computes = {step.name: values[step.compute_input] for step in self._component.steps}
-        outcome = execute(self._cloud, self._inputs, computes)
-        self._run, halts = outcome.run, outcome.halts
-        nodes = {FINETUNE: int(values["num_nodes_finetune"])}
-        slots = plan(self._cloud, self._run.steps, start, computes, nodes)
-        self._children = tuple(
-            Child(self, self._cloud.ids.guid(), slot, halts=halts is not None and slot is slots[-1])
-            for slot in slots
+        outcome = execute(self._cloud, self.name, self._nodes)
+        self._runs, halts = outcome.nodes, outcome.halts
+        settings = self.spec.properties.get("settings") or {}
+        slots = plan(
+            self._cloud, outcome, start, keep_going=settings.get("continue_on_step_failure") is True
         )
-        self._progress.extend(*stages(slots, halts))
+        self._steps = tuple(
+            Child(self, self._run_id(), slot, halts=halts is not None and slot is slots[-1]) for slot in slots
+        )
+        self._progress.extend(*stages(slots, halts, waits_itself=self._single))
         self._publish(self)
-        for child in self._children:
-            self._publish(child)
+        for step in () if self._single else self._steps:
+            self._publish(step)
+
+    def _run_id(self) -> str:
+        return self.name if self._single else self._cloud.ids.guid()
 
     def _publish(self, run: Job | Child) -> None:
         for path in run.log_paths().values():
             self._cloud.storage.put_live(path, lambda: run.log().encode(), datastore=ARTIFACTSTORE)
 
-    def _write_outputs(self) -> None:
-        given = self._run.outputs if self._run else {}
-        for output, bound in self.spec.outputs.items():
-            for name, data in given.get(output, {}).items():
-                self._cloud.storage.put(self.output_path(bound) + name, data)
+    def _write_outputs(self, state: str) -> None:
+        for run in self._runs or ():
+            steps = [step for step in self._steps if step.slot.node == run.node.path]
+            if all(step.status == "Completed" for step in steps):
+                outputs.write(self._cloud, self, run)
+        if state == "Completed":
+            outputs.register(self._cloud, self)
+
+
+def _path(slot: Slot) -> str:
+    """How messages name a step: by its node, and by itself where the node has several."""
+    last = slot.node.rpartition("/")[2]
+    return slot.node if slot.step.name == last else f"{slot.node}/{slot.step.name}"

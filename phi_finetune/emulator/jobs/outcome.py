@@ -1,67 +1,186 @@
-"""How a job goes: what the runner says, unless a fault or the hardware says otherwise."""
+"""How a job goes: what its nodes make of it, unless a fault, a limit or the hardware says otherwise."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Literal
 
+from phi_finetune.emulator.catalogue import CatalogueComponent
 from phi_finetune.emulator.core.faults import JobFails, Preempted
-from phi_finetune.emulator.jobs.hardware import longest, low_priority, unfit
-from phi_finetune.emulator.runners.runner import Failure, JobInputs, Run
+from phi_finetune.emulator.jobs import files
+from phi_finetune.emulator.jobs.bindings import Value, literals
+from phi_finetune.emulator.jobs.command import CommandSpec
+from phi_finetune.emulator.jobs.graph import Node
+from phi_finetune.emulator.jobs.hardware import FINETUNE, Place, longest, low_priority, unfit
+from phi_finetune.emulator.runners.commands import CommandInputs
+from phi_finetune.emulator.runners.runner import Failure, JobInputs, Run, Step
 
 if TYPE_CHECKING:
     from phi_finetune.emulator.cloud import Cloud
 
-__all__ = ["Outcome", "execute"]
+__all__ = ["NodeRun", "Outcome", "execute"]
+
+Halt = Literal["Canceled", "NotResponding", "Paused"]
 
 _START = timedelta(seconds=20)
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """A job as it ran. Where ``halts`` is a state, the job stops in it, and its last step never ends."""
+class NodeRun:
+    """A node as it ran: its steps, each with its place, and the files of its outputs."""
 
+    node: Node
     run: Run
-    halts: Literal["NotResponding", "Paused"] | None = None
+    places: Sequence[Place]
+
+    @property
+    def failed(self) -> bool:
+        """Whether its last step failed."""
+        return self.run.steps[-1].failure is not None
 
 
-def execute(cloud: Cloud, inputs: JobInputs, computes: Mapping[str, str]) -> Outcome:
+@dataclass(frozen=True)
+class Outcome:
+    """A job as it ran: its nodes, but those that a failed one kept from running.
+
+    Where ``halts`` is a state, the job stops in it, and the last step of its last node never ends.
+    """
+
+    nodes: Sequence[NodeRun]
+    halts: Halt | None = None
+
+
+@dataclass
+class _Execution:
+    """A job under way: the fault that it meets, and what its nodes have made so far."""
+
+    cloud: Cloud
+    job_name: str
+    fault: JobFails | None
+    made: dict[tuple[str, str], Mapping[str, bytes]] = field(default_factory=dict)
+    halts: Halt | None = None
+
+
+def execute(cloud: Cloud, job_name: str, nodes: Sequence[Node]) -> Outcome:
     """Run a job.
 
     Args:
-        cloud: Whose runner, and whose faults.
-        inputs: What the job is given.
-        computes: The compute of each step.
+        cloud: Whose runner, whose commands, and whose faults.
+        job_name: The job.
+        nodes: Its nodes, each after those that it needs.
 
     Raises:
         ValueError: A queued :class:`JobFails` or :class:`Preempted` names a step that the job does not have,
             or a :class:`Preempted` one whose nodes cannot be taken away.
     """
-    run = cloud.runner.run(inputs)
-    for step in reversed(inputs.steps):
-        failure = unfit(cloud, step, computes[step], inputs.values)
+    steps = {name: place for node in nodes for name, place in _places(node).items()}
+    execution = _Execution(cloud, job_name, _fault(cloud, steps))
+    runs: dict[str, NodeRun] = {}
+    for node in nodes:
+        if any(need not in runs or runs[need].failed for need in node.needs):
+            continue
+        runs[node.path] = _run(execution, node)
+        if execution.halts is not None:
+            break
+    return Outcome(tuple(runs.values()), execution.halts)
+
+
+def _run(execution: _Execution, node: Node) -> NodeRun:
+    cloud, places = execution.cloud, _places(node)
+    if isinstance(node.work, CommandSpec):
+        run = cloud.commands.run(_command_inputs(execution, node, node.work))
+    else:
+        run = cloud.runner.run(_job_inputs(execution, node, node.work))
+    for step, place in reversed(places.items()):
+        failure = unfit(cloud, place)
         if failure is not None:
             run = _cut(run, step, failure, failure.message, after=_START)
-    run = _within_limits(cloud, run, computes)
-    fault = cloud.faults.take(JobFails) or _preemption(cloud, computes)
-    if fault is None:
-        return Outcome(run)
-    if fault.step not in inputs.steps:
-        raise ValueError(
-            f"the job has no step {fault.step!r} to fail: its steps are {', '.join(inputs.steps)}"
-        )
-    if fault.step not in [step.name for step in run.steps]:
-        return Outcome(run)  # An earlier step fails.
-    if fault.status != "Failed":
-        return Outcome(_cut(run, fault.step), fault.status)
-    return Outcome(_cut(run, fault.step, Failure(fault.code, fault.message), fault.log))
+    run = _faulty(execution, _within_limits(execution, run, places))
+    if not run.steps[-1].failure and execution.halts is None:
+        execution.made.update({(node.path, name): made for name, made in run.outputs.items()})
+    return NodeRun(node, run, [places[step.name] for step in run.steps])
 
 
-def _within_limits(cloud: Cloud, run: Run, computes: Mapping[str, str]) -> Run:
+def _places(node: Node) -> dict[str, Place]:
+    """Where each step of a node runs, by the step's name."""
+    work = node.work
+    if isinstance(work, CommandSpec):
+        name = node.path.rpartition("/")[2]
+        return {name: Place(work.compute, work.instance_type, work.nodes, 0, work.limit, work.environment)}
+    return dict(_of_pipeline(work, _values(node, work)))
+
+
+def _of_pipeline(work: CatalogueComponent, values: Mapping[str, str]) -> Iterator[tuple[str, Place]]:
+    for step in work.steps:
+        compute = values[step.compute_input]
+        size = values[step.compute_input.replace("compute_", "instance_type_")]
+        nodes, gpus = 1, 0
+        if step.name == FINETUNE:
+            nodes, gpus = int(values["num_nodes_finetune"]), int(values["number_of_gpu_to_use_finetuning"])
+        yield step.name, Place(compute, size, nodes, gpus)
+
+
+def _values(node: Node, work: CatalogueComponent) -> dict[str, str]:
+    declared = work.spec["inputs"]
+    defaults = {name: str(row["default"]) for name, row in declared.items() if "default" in row}
+    return {**defaults, **literals(node.inputs)}
+
+
+def _job_inputs(execution: _Execution, node: Node, work: CatalogueComponent) -> JobInputs:
+    cloud, given = execution.cloud, files.model_input(node)
+    source = node.inputs[given]
+    rows = node.declared_inputs
+    found = {
+        name: files.single(name, files.find(cloud, name, one, rows[name], execution.made))
+        for name, one in node.inputs.items()
+        if rows[name]["type"] == "uri_file"
+    }
+    if isinstance(source, Value):
+        model, model_id = files.of_model(cloud, source.text), source.text
+    else:
+        model = files.find(cloud, given, source, {"type": "mlflow_model"}, execution.made)
+        model_id = getattr(source, "uri", given)
+    return JobInputs(
+        name=execution.job_name,
+        values=_values(node, work),
+        files=found,
+        model=model,
+        model_id=model_id,
+        steps=[step.name for step in work.steps],
+    )
+
+
+def _command_inputs(execution: _Execution, node: Node, work: CommandSpec) -> CommandInputs:
+    cloud, values = execution.cloud, literals(node.inputs)
+    rows = node.declared_inputs
+    return CommandInputs(
+        name=node.path.rpartition("/")[2],
+        line=work.line(node.inputs),
+        values={**{name: str(row["default"]) for name, row in rows.items() if "default" in row}, **values},
+        files={
+            name: files.find(cloud, name, source, rows[name], execution.made)
+            for name, source in node.inputs.items()
+            if name not in values
+        },
+        outputs=work.outputs,
+        code={} if work.code is None else cloud.assets.code_files(work.code),
+        environment=work.environment,
+        environment_variables=work.variables,
+        instance_count=work.nodes,
+    )
+
+
+def _within_limits(execution: _Execution, run: Run, places: Mapping[str, Place]) -> Run:
     for step in run.steps:
-        limit = longest(cloud, computes[step.name])
+        place = places[step.name]
+        limit = longest(execution.cloud, place.compute)
+        if place.limit is not None and place.limit <= limit and step.lasts > place.limit:
+            # Azure's reference of the command job: the system cancels a job that reaches its limit. How it says
+            # so is not documented, nor what becomes of a pipeline: that it is canceled with it is assumed.
+            execution.halts = "Canceled"
+            return _cut(run, step.name, log="The run was canceled: it reached its time limit.", after=place.limit)
         if step.lasts > limit:
             # The limit is documented, what the service says at its end is not: the words are ours.
             message = f"The run was ended: it took longer than {limit.days} days, the most on its nodes."
@@ -69,16 +188,44 @@ def _within_limits(cloud: Cloud, run: Run, computes: Mapping[str, str]) -> Run:
     return run
 
 
-def _preemption(cloud: Cloud, computes: Mapping[str, str]) -> JobFails | None:
+def _faulty(execution: _Execution, run: Run) -> Run:
+    fault = execution.fault
+    if fault is None or fault.step not in [step.name for step in run.steps]:
+        return run  # Another node's step, or an earlier step fails.
+    execution.fault = None
+    if fault.status != "Failed":
+        execution.halts = fault.status
+        return _cut(run, fault.step)
+    return _cut(run, fault.step, Failure(fault.code, fault.message), fault.log)
+
+
+def _fault(cloud: Cloud, places: Mapping[str, Place]) -> JobFails | None:
+    """The fault that is queued for the job, with the step that it strikes."""
+    fault = cloud.faults.take(JobFails) or _preemption(cloud, places)
+    if fault is None:
+        return None
+    if fault.step is None:
+        return replace(fault, step=_usual(places))
+    if fault.step not in places:
+        raise ValueError(f"the job has no step {fault.step!r} to fail: its steps are {', '.join(places)}")
+    return fault
+
+
+def _usual(places: Mapping[str, Place]) -> str:
+    """The step that a fault strikes which names none."""
+    return FINETUNE if FINETUNE in places else list(places)[-1]
+
+
+def _preemption(cloud: Cloud, places: Mapping[str, Place]) -> JobFails | None:
     fault = cloud.faults.take(Preempted)
     if fault is None:
         return None
-    compute = computes.get(fault.step)
-    if compute is not None and not low_priority(cloud, compute):
-        raise ValueError(f"step {fault.step!r} cannot be preempted: {compute} is not of low priority")
+    step = _usual(places) if fault.step is None else fault.step
+    if step in places and not low_priority(cloud, places[step].compute):
+        raise ValueError(f"step {step!r} cannot be preempted: {places[step].compute} is not of low priority")
     # The code is what users saw (MachineLearningNotebooks issue 1242); the words are ours.
     message = "PreemptionError: the low-priority nodes of the run were preempted."
-    return JobFails(fault.step, "PreemptionError", message, log=message)
+    return JobFails(step, "PreemptionError", message, log=message)
 
 
 def _cut(
@@ -88,14 +235,17 @@ def _cut(
     names = [step.name for step in run.steps]
     if name not in names:
         return run
-    step = run.steps[names.index(name)]
+    place = names.index(name)
+    return Run([*run.steps[:place], _shortened(run.steps[place], failure, log, after)], {})
+
+
+def _shortened(step: Step, failure: Failure | None, log: str, after: timedelta | None) -> Step:
     lasts = step.lasts / 2 if after is None else after
     lines = [line for line in step.log if line[0] <= lasts]
-    last = replace(
+    return replace(
         step,
         lasts=lasts,
         log=[*lines, *((lasts, line) for line in log.splitlines())],
         metrics=[metric for metric in step.metrics if metric.after <= lasts],
         failure=failure,
     )
-    return Run([*run.steps[: names.index(name)], last], {})

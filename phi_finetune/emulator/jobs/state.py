@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from phi_finetune.emulator.core.errors import ServiceError
-from phi_finetune.emulator.jobs.checks import find_component, resolve
+from phi_finetune.emulator.jobs import checks, outputs
 from phi_finetune.emulator.jobs.child import Child
+from phi_finetune.emulator.jobs.graph import expand
 from phi_finetune.emulator.jobs.job import ENDED, Job
-from phi_finetune.emulator.jobs.spec import JobSpec, invalid
-from phi_finetune.emulator.storage.state import BLOBSTORE
+from phi_finetune.emulator.jobs.spec import JobSpec
 
 if TYPE_CHECKING:
     from phi_finetune.emulator.cloud import Cloud
 
 __all__ = ["ENDED", "Child", "Job", "Jobs", "job_missing"]
+
+_IMAGE_BUILD = timedelta(minutes=5)
+"""How long the image of an environment of the workspace takes at its first use (assumed); registries have images."""
 
 
 def job_missing(name: str) -> ServiceError:
@@ -30,6 +33,7 @@ class Jobs:
     def __init__(self, cloud: Cloud) -> None:
         self._cloud = cloud
         self._jobs: dict[str, Job] = {}
+        self._images: dict[str, datetime] = {}
         self.experiments: dict[str, str] = {}
 
     def submit(self, spec: JobSpec) -> Job:
@@ -43,12 +47,14 @@ class Jobs:
         """
         if spec.name in self._jobs:
             raise ServiceError(409, "UserError", f"A job with this name already exists: {spec.name}.")
-        component = find_component(self._cloud, spec)
-        inputs = resolve(self._cloud, spec, component)
-        self._check_outputs(spec)
+        checks.check_job(self._cloud, spec)
+        outputs.check(self._cloud, spec)
+        nodes = expand(self._cloud, spec)
+        for node in nodes:
+            checks.check(self._cloud, node)
         experiment = spec.properties.get("experimentName") or "Default"
         experiment_id = self.experiments.setdefault(experiment, self._cloud.ids.guid())
-        job = Job(self._cloud, spec, inputs, component, experiment_id)
+        job = Job(self._cloud, spec, nodes, experiment_id)
         self._jobs[spec.name] = job
         return job
 
@@ -97,13 +103,12 @@ class Jobs:
         return nodes, max((step.ended for step in steps if step.ended is not None), default=None)
 
     def steps_on(self, compute: str) -> Sequence[Child]:
-        """The steps that have begun on a compute, ended or not."""
-        steps = (child for job in self.all() for child in job.children if child.started is not None)
+        """The steps and commands that have begun on a compute, ended or not."""
+        steps = (step for job in self.all() for step in job.steps if step.started is not None)
         return [step for step in steps if step.slot.compute.lower() == compute.lower()]
 
-    def _check_outputs(self, spec: JobSpec) -> None:
-        for name, output in (spec.properties.get("outputs") or {}).items():
-            if not isinstance(output, dict) or not output.get("jobOutputType"):
-                raise invalid(f"Output '{name}' has no jobOutputType.")
-            if output.get("uri") and self._cloud.storage.locate(output["uri"])[0] != BLOBSTORE:
-                raise ServiceError(501, "NotImplemented", f"The emulator writes outputs to {BLOBSTORE} only.")
+    def image_ready(self, environment: str | None, when: datetime) -> datetime:
+        """From when on an environment's image is there, which is built when a job needs it for the first time."""
+        if environment is None or environment.startswith("azureml://registries/"):
+            return when
+        return max(when, self._images.setdefault(environment.lower(), when + _IMAGE_BUILD))

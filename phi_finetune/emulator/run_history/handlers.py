@@ -127,7 +127,7 @@ def _run(cloud: Cloud, run: Job | Child) -> dict[str, Any]:
         "dataContainerId": f"dcid.{run.id}",
         "description": run.description if isinstance(run, Job) else None,
         "hidden": isinstance(run, Job) and run.archived,
-        "runType": "azureml.PipelineRun" if isinstance(run, Job) else "azureml.StepRun",
+        "runType": run.run_type if isinstance(run, Job) else "azureml.StepRun",
         "properties": dict(run.properties),
         "tags": dict(run.tags),
         "target": _target(run),
@@ -164,7 +164,7 @@ def _error(cloud: Cloud, run: Job | Child) -> dict[str, Any] | None:
             "messageFormat": None,
             "messageParameters": {},
             # The name by which users know the parent's error.
-            "referenceCode": "PipelineHasStepJobFailed" if isinstance(run, Job) else None,
+            "referenceCode": "PipelineHasStepJobFailed" if _is_pipeline(run) else None,
             "detailsUri": None,
             "target": None,
             "details": [],
@@ -175,12 +175,16 @@ def _error(cloud: Cloud, run: Job | Child) -> dict[str, Any] | None:
         "environment": cloud.settings.region,
         "location": cloud.settings.region,
         "time": _time(run.ended),
-        "componentName": "pipeline" if isinstance(run, Job) else "execution",
+        "componentName": "pipeline" if _is_pipeline(run) else "execution",
     }
 
 
+def _is_pipeline(run: Job | Child) -> bool:
+    return isinstance(run, Job) and run.spec.kind != "Command"
+
+
 def _target(run: Job | Child) -> str | None:
-    return run.slot.compute if isinstance(run, Child) else None
+    return run.slot.compute if isinstance(run, Child) else run.compute
 
 
 def _time(when: datetime | None) -> str | None:
