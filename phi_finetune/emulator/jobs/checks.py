@@ -129,8 +129,7 @@ def _model_id(spec: JobSpec) -> str:
 def _model(cloud: Cloud, model_id: str) -> Mapping[str, bytes]:
     try:
         if model_id.startswith("azureml://registries/"):
-            cloud.registries.model(model_id)
-            return {}
+            return cloud.assets.model_files(model_id)
         if model_id.startswith(("azureml:", "/")):
             return _workspace_model(cloud, model_id)
     except ServiceError as error:
