@@ -30,6 +30,8 @@ _CONTENT: Mapping[Kind, tuple[str, ...]] = {
 }
 """What a kind has, and others have not (Azure's pages on its REST API)."""
 
+_DATA_TYPES = ("uri_file", "uri_folder", "mltable")
+
 _NEEDED: Mapping[Kind, str] = {**LOCATIONS, "components": "componentSpec"}
 _BOTH_AT_CREATION = ("components",)
 """service.md: who changed it is there only once somebody has; of components it is there from the start."""
@@ -39,7 +41,7 @@ def details_of(kind: Kind, body: Mapping[str, Any]) -> Details:
     """What a PUT says of a version.
 
     Raises:
-        ServiceError: 400, where it lacks what its kind cannot be without.
+        ServiceError: 400, where it lacks what its kind cannot be without, or is of no known type.
     """
     sent = body.get("properties") or {}
     needed = _NEEDED.get(kind)
@@ -48,6 +50,8 @@ def details_of(kind: Kind, body: Mapping[str, Any]) -> Details:
     content = {key: sent[key] for key in _CONTENT[kind] if sent.get(key) is not None}
     if kind in TYPES:
         content[TYPES[kind]] = content.get(TYPES[kind]) or _DEFAULT_TYPE[kind]
+    if kind == "data" and content["dataType"] not in _DATA_TYPES:
+        raise invalid(f"The dataType {content['dataType']} is not one of {', '.join(_DATA_TYPES)}.")
     return Details(
         content=content,
         description=sent.get("description"),

@@ -76,10 +76,10 @@ def _settle_command(cloud: Cloud, spec: dict[str, Any]) -> dict[str, Any]:
 def _settle_pipeline(cloud: Cloud, spec: dict[str, Any]) -> dict[str, Any]:
     jobs = _rows(spec, "jobs")
     for name, job in jobs.items():
-        if not isinstance(job.get("component"), str):
+        if not isinstance(job.get("componentId"), str):
             continue
         try:
-            cloud.assets.component(job["component"])
+            cloud.assets.component(job["componentId"])
         except ServiceError as error:
             raise unknown_reference(f"The component of job {name} is not valid", error) from error
     return {**spec, "jobs": jobs}

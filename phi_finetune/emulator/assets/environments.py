@@ -7,12 +7,24 @@ from typing import Any
 
 from phi_finetune.emulator.assets.refusals import invalid
 
-__all__ = ["settle"]
+__all__ = ["check_name", "settle"]
 
 _DEFAULTS = {"osType": "Linux", "autoRebuild": "Disabled"}
 """Azure's page "Environment Versions - Create Or Update"."""
 
+_RESERVED = "azureml"
 _DOCKERFILE = "Dockerfile"
+
+
+def check_name(name: str) -> None:
+    """Refuse a name that is reserved for curated environments.
+
+    Raises:
+        ServiceError: 400 (Azure's page "Manage Azure Machine Learning environments with the CLI & SDK (v2)" has
+            the rule; the wording is ours).
+    """
+    if name.lower().startswith(_RESERVED):
+        raise invalid(f"The environment name {name} begins with the reserved prefix AzureML.")
 
 
 def settle(content: Mapping[str, Any]) -> dict[str, Any]:

@@ -40,7 +40,7 @@ def of_workspace(cloud: Cloud, _: Request) -> AssetStore:
 def list_containers(kind: Kind, store_of: StoreOf, cloud: Cloud, request: Request) -> Response:
     """The names of a kind, each with its latest version."""
     view, store = View.of(request), store_of(cloud, request)
-    containers = [container_body(store, store.of(kind, name)) for name in store.kinds[kind].names]
+    containers = [container_body(store, store.of(kind, name)) for name in store.names(kind)]
     return page(request, [one for one in containers if view.shows(one["properties"]["isArchived"])])
 
 
@@ -54,7 +54,8 @@ def put_container(kind: Kind, store_of: StoreOf, cloud: Cloud, request: Request)
     """Archive all versions of a name, or restore them (Azure's page on creating data assets)."""
     store, name = store_of(cloud, request), request.params["name"]
     store.check_writable()
-    store.of(kind, name)
+    if not store.kinds[kind].of(name):
+        raise store.absent(kind, name)
     properties = request.json().get("properties") or {}
     store.kinds[kind].archive(name, properties.get("isArchived") is True, cloud.clock.now())
     return json_answer(200, container_body(store, store.of(kind, name)))

@@ -29,14 +29,12 @@ class Reference:
         version: Its version; None where a label is named.
         label: ``latest``, or None where a version is named.
         registry: The registry that it is in; None for the workspace.
-        short: Whether it said neither workspace nor registry.
     """
 
     name: str
     version: str | None
     label: str | None
     registry: str | None
-    short: bool
 
 
 def parse(kind: Kind, text: str) -> Reference:
@@ -57,7 +55,6 @@ def parse(kind: Kind, text: str) -> Reference:
             version=parts["version"],
             label=parts["label"],
             registry=parts.get("registry"),
-            short="kind" not in parts,
         )
     raise ServiceError(400, "UserError", f"The reference {text} does not name {_NOUNS[kind]}.")
 

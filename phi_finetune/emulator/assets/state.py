@@ -88,7 +88,7 @@ class Assets(AssetStore):
         return _of_class(self.find("components", reference), ComponentVersion)
 
     def environment(self, reference: str) -> EnvironmentVersion:
-        """An environment of the workspace or of a registry; a short name may be that of a curated one.
+        """An environment of the workspace or of a registry.
 
         Args:
             reference: As for :meth:`component`.
@@ -140,8 +140,6 @@ class Assets(AssetStore):
         store: AssetStore = self
         if named.registry is not None:
             store = self._cloud.registries.store(named.registry)
-        elif kind == "environments" and named.short and not self.kinds[kind].of(named.name):
-            store = self._cloud.registries.store(_CURATED)
         return store.named(kind, named)
 
     def code_with_hash(self, digest: str, hash_version: str | None) -> Sequence[AssetVersion]:
@@ -149,6 +147,18 @@ class Assets(AssetStore):
         wanted = {"hash_sha256": digest, "hash_version": hash_version}
         codes = self.kinds["codes"].all()
         return [one for one in codes if wanted.items() <= dict(one.details.properties).items()]
+
+    def names(self, kind: Kind) -> Sequence[str]:
+        """Every name of a kind that can be seen here: those of curated environments too, after one's own."""
+        own = super().names(kind)
+        if kind != "environments":
+            return own
+        return [*own, *(name for name in self._curated.names(kind) if name not in own)]
+
+    def seen(self, kind: Kind, name: str) -> Sequence[AssetVersion]:
+        """The versions of a name, the oldest first; where it has none here, those of a curated environment."""
+        own = super().seen(kind, name)
+        return own if own or kind != "environments" else self._curated.seen(kind, name)
 
     def id_of(self, kind: Kind, name: str, version: str | None = None) -> str:
         """The ARM id of a name, or of a version of it."""
@@ -175,6 +185,10 @@ class Assets(AssetStore):
             ServiceError: 400 or 404, where nothing can be there.
         """
         return resolve(self._cloud, uri, folder=folder)
+
+    @property
+    def _curated(self) -> AssetStore:
+        return self._cloud.registries.store(_CURATED)
 
     def _all(self, kind: Kind, of: type[_V]) -> dict[str, tuple[_V, ...]]:
         versions = self.kinds[kind]

@@ -93,6 +93,14 @@ class AssetStore(ABC):
         """
         return
 
+    def names(self, kind: Kind) -> Sequence[str]:
+        """Every name of a kind that can be seen here."""
+        return self.kinds[kind].names
+
+    def seen(self, kind: Kind, name: str) -> Sequence[AssetVersion]:
+        """The versions of a name that can be seen here, the oldest first; none for an unknown one."""
+        return self.kinds[kind].of(name)
+
     def listed(self, kind: Kind, name: str) -> Sequence[AssetVersion]:
         """The versions of a name, as its list has them, the oldest first.
 
@@ -107,7 +115,7 @@ class AssetStore(ABC):
         Raises:
             ServiceError: 404, where there is none.
         """
-        found = self.kinds[kind].of(name)
+        found = self.seen(kind, name)
         if not found:
             raise self.absent(kind, name)
         return found
@@ -120,21 +128,20 @@ class AssetStore(ABC):
         """
         if kind == "components" and version == DEFAULT_VERSION:
             return self.latest(kind, name)
-        found = self.kinds[kind].find(name, version)
-        if found is None:
-            raise self.absent(kind, name, version)
-        return found
+        for one in self.seen(kind, name):
+            if one.version == version:
+                return one
+        raise self.absent(kind, name, version)
 
     def latest(self, kind: Kind, name: str) -> AssetVersion:
-        """The version made last, an archived one only where all are.
+        """The version made last, not the highest (service.md); an archived one only where all are.
 
         Raises:
             ServiceError: 404, where there is none.
         """
-        found = self.kinds[kind].latest(name)
-        if found is None:
-            raise self.absent(kind, name)
-        return found
+        versions = self.of(kind, name)
+        active = [one for one in versions if not one.archived]
+        return (active or versions)[-1]
 
     def named(self, kind: Kind, reference: Reference) -> AssetVersion:
         """What a reference leads to, if this is where it leads.
@@ -183,6 +190,8 @@ class AssetStore(ABC):
         existing, now = self._existing(kind, name, version, details), self._cloud.clock.now()
         if existing is None:
             return self.add(kind, name, version, details, now), True
+        if kind == "components" and existing.details.anonymous:
+            return existing, False
         return self.kinds[kind].change(existing, details, now), False
 
     def add(self, kind: Kind, name: str, version: str, details: Details, created: datetime) -> AssetVersion:
@@ -204,6 +213,7 @@ class AssetStore(ABC):
         if kind == "components":
             return {"componentSpec": components.settle(self._cloud, name, version, content["componentSpec"])}
         if kind == "environments":
+            environments.check_name(name)
             return environments.settle(content)
         location = LOCATIONS[kind]
         folder = kind in TYPES and content[TYPES[kind]] in _FOLDERS

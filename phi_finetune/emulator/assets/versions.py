@@ -210,12 +210,6 @@ class Versions:
         """One version, archived or not."""
         return next((one for one in self._by_name.get(name, ()) if one.version == version), None)
 
-    def latest(self, name: str) -> AssetVersion | None:
-        """The active version made last, not the highest (service.md); the last of all where none is active."""
-        versions = self.of(name)
-        active = [one for one in versions if not one.archived]
-        return next(reversed(active or versions), None)
-
     def add(self, new: AssetVersion) -> None:
         """Keep a version that is not there yet."""
         self._by_name.setdefault(new.name, []).append(new)

@@ -81,12 +81,14 @@ def put_version(kind: Kind, cloud: Cloud, request: Request) -> Response:
     store, name, version = of_registry(cloud, request), request.params["name"], request.params["version"]
     store.check_writable()
     details = store.prepare(kind, name, version, details_of(kind, request.json()))
-    return _accepted(cloud, begin(cloud, store, kind, name, version, details))
+    started = begin(cloud, store, kind, name, version, details)
+    cloud.registries.written[started.id] = store.id_of(kind, name, version)
+    return _accepted(cloud, started)
 
 
 def import_asset(cloud: Cloud, request: Request) -> Response:
     """Begin to copy an asset of the workspace, files and all: what the client calls sharing."""
-    store, body = of_registry(cloud, request), request.json()
+    store, body = of_registry(cloud, request), request.json().get("properties") or {}
     store.check_writable()
     source_id = str(body.get("sourceAssetId") or "")
     source = cloud.assets.find(_kind(source_id), source_id)
@@ -97,15 +99,18 @@ def import_asset(cloud: Cloud, request: Request) -> Response:
 
 
 def operation(cloud: Cloud, request: Request) -> Response:
-    """How far a change has come: 202 while it is under way, then 200.
+    """How far a change has come: 202 while it is under way, then the id of what was put (service.md).
 
-    Its body is empty. service.md has an asset id there; the client takes that for a whole version, and fails.
+    After an import the body is empty: the client would go on to upload a reference, and fail (assumed).
     """
     found = cloud.operations.find(request.params["operation"])
     status = found.watch()
     if found.error:
         raise found.error
-    return empty(200) if status == "Succeeded" else _accepted(cloud, found)
+    if status != "Succeeded":
+        return _accepted(cloud, found)
+    asset_id = cloud.registries.written.get(found.id)
+    return json_answer(200, {"assetId": asset_id}) if asset_id else empty(200)
 
 
 def _accepted(cloud: Cloud, under_way: Operation) -> Response:

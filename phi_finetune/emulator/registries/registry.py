@@ -49,7 +49,7 @@ class Registry(AssetStore):
 
     def listed(self, kind: Kind, name: str) -> Sequence[AssetVersion]:
         """The versions of a name; none for an unknown one, which is no error here (service.md)."""
-        return self.kinds[kind].of(name)
+        return self.seen(kind, name)
 
     def id_of(self, kind: Kind, name: str, version: str | None = None) -> str:
         """The asset id of a name, or of a version of it."""

@@ -38,10 +38,14 @@ class Registries:
     """The registries that a cloud sees.
 
     They are ``azureml``, ``azureml-phi``, which shows the Phi models too, and those that the settings name.
+
+    Attributes:
+        written: What a client has put, by the id of the operation.
     """
 
     def __init__(self, cloud: Cloud) -> None:
         self._cloud = cloud
+        self.written: dict[str, str] = {}
         self._models = registry_models()
         self._components = pipeline_components()
         public = {_MAIN, *(registry for model in self._models for registry in model.registries)}
