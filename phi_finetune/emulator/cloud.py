@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from urllib.parse import quote
@@ -77,11 +77,12 @@ class Settings:
         seed: Seed of every identifier; None draws one.
         start: The clock's start; None is now.
         progression: What lets time pass (:class:`~phi_finetune.emulator.core.clock.Clock`).
-        visible_after_reads: How many reads of a job, model version, endpoint, deployment or cluster answer
-            404 after it was made.
+        visible_after_reads: How many reads of a job, version of an asset, endpoint, deployment or cluster
+            answer 404 after it was made.
         traffic_after_reads: How many reads of an endpoint show the split of its traffic as it was before a
             change, once the change is done.
         endpoint_name_rest: How long the name of a deleted endpoint cannot be used again.
+        registries: Names of registries besides Azure's own. They start empty, and can be written to.
     """
 
     region: str = "eastus"
@@ -95,6 +96,7 @@ class Settings:
     visible_after_reads: int = 0
     traffic_after_reads: int = 0
     endpoint_name_rest: timedelta = timedelta(0)
+    registries: Sequence[str] = ()
 
 
 class Cloud:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from phi_finetune.emulator.assets.versions import KINDS
 from phi_finetune.emulator.computes.state import compute_missing
 from phi_finetune.emulator.core.errors import ServiceError
 from phi_finetune.emulator.core.hosts import ARM
@@ -20,7 +21,7 @@ __all__ = ["Visibility"]
 class Visibility:
     """Which new things of a cloud the next reads do not find, as far as its settings ask for that.
 
-    It is about jobs, model versions, endpoints, deployments and clusters, read one by one at Azure Resource
+    It is about jobs, versions of assets, endpoints, deployments and clusters, read one by one at Azure Resource
     Manager. Lists, changes and run history know them at once.
     """
 
@@ -62,8 +63,11 @@ class Visibility:
             return deployment_missing(params["deployment"], params["endpoint"], workspace)
         if "endpoint" in params:
             return endpoint_missing(params["endpoint"], workspace)
-        if "/models/" in request.path and "version" in params:
-            return self._cloud.assets.absent("models", params["name"], params["version"])
+        if "name" not in params or "version" not in params:
+            return None
+        for kind in KINDS:
+            if f"/{kind}/" in request.path.lower():
+                return self._cloud.assets.absent(kind, params["name"], params["version"])
         return None
 
 

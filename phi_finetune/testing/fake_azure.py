@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -25,7 +25,12 @@ if TYPE_CHECKING:
     from azure.ai.ml import MLClient
     from azure.core.credentials import TokenCredential
 
-    from phi_finetune.emulator.assets.state import ModelVersion
+    from phi_finetune.emulator.assets.state import (
+        ComponentVersion,
+        DataVersion,
+        EnvironmentVersion,
+        ModelVersion,
+    )
     from phi_finetune.emulator.computes.state import Compute
     from phi_finetune.emulator.jobs.state import Job
     from phi_finetune.emulator.online_endpoints.endpoint import Endpoint
@@ -74,12 +79,13 @@ class FakeAzure:
             each look at something that is under way. ``"realistic"``: pauses only, so that a client which
             polls every 15 s asks four times a minute. ``"manual"``: nothing. A client that would wait for ever,
             since nobody advances the clock, meets :class:`ClockStands`.
-        visible_after_reads: How many reads of a job, model version, endpoint, deployment or cluster answer
-            404 after it was made.
+        visible_after_reads: How many reads of a job, version of an asset, endpoint, deployment or cluster
+            answer 404 after it was made.
         traffic_after_reads: How many reads of an endpoint show the split of its traffic as it was before a
             change, once the change is done. Requests follow the new split.
         endpoint_name_rest: How long the name of a deleted endpoint cannot be used again: its creation answers
             404. 0 is never.
+        registries: Names of registries besides Azure's own. They start empty, and can be written to.
 
     Attributes:
         cloud: The emulated services themselves, for what has no attribute here.
@@ -101,6 +107,7 @@ class FakeAzure:
         visible_after_reads: int = 0,
         traffic_after_reads: int = 0,
         endpoint_name_rest: timedelta = timedelta(0),
+        registries: Sequence[str] = (),
     ) -> None:
         settings = Settings(
             region=region,
@@ -114,6 +121,7 @@ class FakeAzure:
             visible_after_reads=visible_after_reads,
             traffic_after_reads=traffic_after_reads,
             endpoint_name_rest=endpoint_name_rest,
+            registries=tuple(registries),
         )
         self.cloud = Cloud(settings, runner)
         self.credential = FakeCredential(self.cloud)
@@ -213,6 +221,27 @@ class FakeAzure:
     def models(self) -> Mapping[str, tuple[ModelVersion, ...]]:
         """The models registered in the workspace: the versions of each name, oldest first."""
         return MappingProxyType(self.cloud.assets.models())
+
+    @property
+    def data(self) -> Mapping[str, tuple[DataVersion, ...]]:
+        """The data assets of the workspace: the versions of each name, oldest first."""
+        return MappingProxyType(self.cloud.assets.datasets())
+
+    @property
+    def environments(self) -> Mapping[str, tuple[EnvironmentVersion, ...]]:
+        """The environments made in the workspace: the versions of each name, oldest first.
+
+        Those that a component or job defines on the spot are under the name that the client gives all of them.
+        """
+        return MappingProxyType(self.cloud.assets.environments())
+
+    @property
+    def components(self) -> Mapping[str, tuple[ComponentVersion, ...]]:
+        """The components made in the workspace: the versions of each name, oldest first.
+
+        Those that have no name of their own are under the name that the client gives all of them.
+        """
+        return MappingProxyType(self.cloud.assets.components())
 
     def billing(self) -> Bill:
         """What has run on :attr:`clock` until now, what it cost, and what bills on. As text it is a table."""

@@ -7,7 +7,7 @@ from asking import Answer, ask
 from azure.ai.ml import MLClient
 from azure.core.exceptions import ResourceNotFoundError
 
-from phi_finetune.emulator.catalogue import CatalogueComponent, registry_models
+from phi_finetune.emulator.catalogue import registry_models
 from phi_finetune.emulator.cloud import Cloud, Settings
 from phi_finetune.emulator.core.errors import ServiceError
 from phi_finetune.emulator.core.http import Request
@@ -15,6 +15,7 @@ from phi_finetune.emulator.identity.state import ML_AUDIENCE
 from phi_finetune.testing import FakeAzure
 
 PIPELINE = "chat_completion_pipeline"
+COMPONENTS = "azureml://registries/azureml/components"
 RETIRED = "Phi-3-mini-4k-instruct"
 
 
@@ -196,12 +197,12 @@ def test_a_newer_model_is_published(azure: FakeAzure, registry: MLClient) -> Non
     assert (latest.version, latest.tags) == ("9", registry.models.get("Phi-4", version="8").tags)
     assert [model.version for model in registry.models.list("Phi-4")] == ["9", "8", "7"]
     assert azure.ml_client("azureml-phi").models.get("Phi-4", version="9").version == "9"
-    assert FakeAzure().cloud.registries.versions("azureml", "models", "Phi-4")[-1].version == "8"
+    assert FakeAzure().cloud.registries.store("azureml").of("models", "Phi-4")[-1].version == "8"
 
 
 def test_an_archived_model_comes_back(azure: FakeAzure, registry: MLClient) -> None:
     """A version that is like an archived one is active."""
-    newest = azure.cloud.registries.versions("azureml", "models", RETIRED)[-1].version
+    newest = azure.cloud.registries.store("azureml").of("models", RETIRED)[-1].version
     azure.publish_model(RETIRED, version="999", like=newest)
     assert [model.version for model in registry.models.list(RETIRED)] == ["999"]
 
@@ -211,10 +212,8 @@ def test_a_newer_component_is_published(azure: FakeAzure, registry: MLClient) ->
     azure.publish_component(PIPELINE, version="0.0.83", like="0.0.82")
     for found in (registry.components.get(PIPELINE), registry.components.get(PIPELINE, label="latest")):
         assert found.version == "0.0.83"
-    older = azure.cloud.registries.get("azureml", "components", PIPELINE, "0.0.82").content
-    newer = azure.cloud.registries.get("azureml", "components", PIPELINE, "0.0.83").content
-    assert isinstance(older, CatalogueComponent)
-    assert isinstance(newer, CatalogueComponent)
+    assets = azure.cloud.assets
+    older, newer = (assets.component(f"{COMPONENTS}/{PIPELINE}/versions/{n}") for n in ("0.0.82", "0.0.83"))
     assert newer.spec == {**older.spec, "version": "0.0.83"}
 
 

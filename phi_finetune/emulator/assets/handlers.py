@@ -1,14 +1,14 @@
-"""Parse and answer the calls about models and data assets (service.md gives the shapes)."""
+"""Parse and answer the calls about the assets of the workspace or of a registry."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
 
+from phi_finetune.emulator.assets.bodies import container_body, details_of, version_body
 from phi_finetune.emulator.assets.listing import View, newest_first
-from phi_finetune.emulator.assets.versions import AssetSpec, AssetVersion, Kind, next_version
-from phi_finetune.emulator.core.clock import timestamp
-from phi_finetune.emulator.core.errors import ServiceError
+from phi_finetune.emulator.assets.store import AssetStore
+from phi_finetune.emulator.assets.versions import Kind
 from phi_finetune.emulator.core.http import Request, Response, json_answer
 from phi_finetune.emulator.core.paging import page
 
@@ -16,152 +16,96 @@ if TYPE_CHECKING:
     from phi_finetune.emulator.cloud import Cloud
 
 __all__ = [
+    "StoreOf",
     "get_container",
     "get_version",
+    "list_code",
     "list_containers",
     "list_versions",
+    "of_workspace",
     "put_container",
     "put_version",
+    "start_pending_upload",
 ]
 
-_TYPE = "Microsoft.MachineLearningServices/workspaces"
-_AUTHOR = "phi@example.com"
-_DEFAULT_TYPE: dict[Kind, str] = {"models": "custom_model", "data": "uri_folder"}
+StoreOf: TypeAlias = "Callable[[Cloud, Request], AssetStore]"
+"""Gives the assets of the workspace, or of the registry that a request is about."""
 
 
-def list_containers(kind: Kind, cloud: Cloud, request: Request) -> Response:
+def of_workspace(cloud: Cloud, _: Request) -> AssetStore:
+    """The assets of the workspace."""
+    return cloud.assets
+
+
+def list_containers(kind: Kind, store_of: StoreOf, cloud: Cloud, request: Request) -> Response:
     """The names of a kind, each with its latest version."""
-    view, versions = View.of(request), cloud.assets.kinds[kind]
-    containers = [_container(cloud, kind, versions.of(name)) for name in versions.names]
+    view, store = View.of(request), store_of(cloud, request)
+    containers = [container_body(store, store.of(kind, name)) for name in store.names(kind)]
     return page(request, [one for one in containers if view.shows(one["properties"]["isArchived"])])
 
 
-def get_container(kind: Kind, cloud: Cloud, request: Request) -> Response:
+def get_container(kind: Kind, store_of: StoreOf, cloud: Cloud, request: Request) -> Response:
     """One name, with its latest and next version."""
-    return json_answer(200, _container(cloud, kind, _versions(kind, cloud, request)))
+    store = store_of(cloud, request)
+    return json_answer(200, container_body(store, store.of(kind, request.params["name"])))
 
 
-def put_container(kind: Kind, cloud: Cloud, request: Request) -> Response:
+def put_container(kind: Kind, store_of: StoreOf, cloud: Cloud, request: Request) -> Response:
     """Archive all versions of a name, or restore them (Azure's page on creating data assets)."""
-    versions = _versions(kind, cloud, request)
+    store, name = store_of(cloud, request), request.params["name"]
+    store.check_writable()
+    if not store.kinds[kind].of(name):
+        raise store.absent(kind, name)
     properties = request.json().get("properties") or {}
-    name, archived = versions[0].name, properties.get("isArchived") is True
-    cloud.assets.kinds[kind].archive(name, archived, cloud.clock.now())
-    return json_answer(200, _container(cloud, kind, cloud.assets.kinds[kind].of(name)))
+    store.kinds[kind].archive(name, properties.get("isArchived") is True, cloud.clock.now())
+    return json_answer(200, container_body(store, store.of(kind, name)))
 
 
-def list_versions(kind: Kind, cloud: Cloud, request: Request) -> Response:
-    """The versions of a name, the newest first; 404 for an unknown name (service.md)."""
-    view = View.of(request)
-    shown = [one for one in _versions(kind, cloud, request) if view.shows(one.spec.archived)]
-    return page(request, [_version(cloud, kind, one) for one in newest_first(request, shown)])
+def list_versions(kind: Kind, store_of: StoreOf, cloud: Cloud, request: Request) -> Response:
+    """The versions of a name, the newest first, or those of one stage only (service.md)."""
+    view, store, stage = View.of(request), store_of(cloud, request), request.query.get("stage")
+    shown = [
+        one
+        for one in store.listed(kind, request.params["name"])
+        if view.shows(one.archived) and stage in (None, one.details.stage)
+    ]
+    return page(request, [version_body(store, one) for one in newest_first(request, shown)])
 
 
-def get_version(kind: Kind, cloud: Cloud, request: Request) -> Response:
+def get_version(kind: Kind, store_of: StoreOf, cloud: Cloud, request: Request) -> Response:
     """One version, archived or not."""
-    found = cloud.assets.get(kind, request.params["name"], request.params["version"])
-    return json_answer(200, _version(cloud, kind, found))
+    store = store_of(cloud, request)
+    found = store.get(kind, request.params["name"], request.params["version"])
+    return json_answer(200, version_body(store, found))
 
 
 def put_version(kind: Kind, cloud: Cloud, request: Request) -> Response:
-    """Make a version (201), or change its description, tags or archive flag (200)."""
-    spec = _spec(kind, request.json().get("properties") or {})
-    version, new = cloud.assets.put(kind, request.params["name"], request.params["version"], spec)
-    return json_answer(201 if new else 200, _version(cloud, kind, version))
+    """Make a version in the workspace (201), or change its description, tags or archive flag (200)."""
+    name, version = request.params["name"], request.params["version"]
+    made, new = cloud.assets.put(kind, name, version, details_of(kind, request.json()))
+    return json_answer(201 if new else 200, version_body(cloud.assets, made))
 
 
-def _versions(kind: Kind, cloud: Cloud, request: Request) -> Sequence[AssetVersion]:
-    name = request.params["name"]
-    versions = cloud.assets.kinds[kind].of(name)
-    if not versions:
-        raise cloud.assets.absent(kind, name)
-    return versions
+def list_code(cloud: Cloud, request: Request) -> Response:
+    """The versions of a name of code; with a hash, the code that has it, whatever its name.
+
+    The client asks so before it uploads, with a name that it has just made up; that names do not count then is
+    assumed.
+    """
+    wanted = request.query.get("hash")
+    if wanted is None:
+        return list_versions("codes", of_workspace, cloud, request)
+    version = request.query.get("hashVersion")
+    found = cloud.assets.code_with_hash(wanted, version)
+    return page(request, [version_body(cloud.assets, one) for one in found])
 
 
-def _spec(kind: Kind, properties: dict[str, Any]) -> AssetSpec:
-    uri, type_of = _keys(kind)
-    if not properties.get(uri):
-        raise ServiceError(
-            400,
-            "UserError",
-            "Request is invalid and/or missing fields.",
-            details=[("RequestInvalid", f"{uri} is required.")],
-        )
-    return AssetSpec(
-        uri=str(properties[uri]),
-        type=str(properties.get(type_of) or _DEFAULT_TYPE[kind]),
-        description=properties.get("description"),
-        tags=properties.get("tags") or {},
-        properties=properties.get("properties") or {},
-        archived=properties.get("isArchived") is True,
-        anonymous=properties.get("isAnonymous") is True,
-        job_name=properties.get("jobName"),
-        flavors=properties.get("flavors") or {},
-    )
-
-
-def _keys(kind: Kind) -> tuple[str, str]:
-    return ("modelUri", "modelType") if kind == "models" else ("dataUri", "dataType")
-
-
-def _version(cloud: Cloud, kind: Kind, one: AssetVersion) -> dict[str, Any]:
-    uri, type_of = _keys(kind)
-    spec = one.spec
-    return {
-        "id": cloud.arm_id(kind, one.name, "versions", one.version),
-        "name": one.version,
-        "type": f"{_TYPE}/{kind}/versions",
-        "properties": {
-            "description": spec.description,
-            "tags": dict(spec.tags),
-            "properties": dict(spec.properties),
-            "isArchived": spec.archived,
-            "isAnonymous": spec.anonymous,
-            "autoDeleteSetting": None,
-            uri: spec.uri,
-            type_of: spec.type,
-            "stage": None,
-            "intellectualProperty": None,
-            **_only_models(kind, spec),
-        },
-        "systemData": _system_data(one),
+def start_pending_upload(cloud: Cloud, request: Request) -> Response:
+    """A container of its own, and a signature for it, for the client to upload code into."""
+    container = cloud.storage.open_container()
+    answer = {
+        "pendingUploadId": cloud.ids.guid(),
+        "pendingUploadType": "TemporaryBlobReference",
+        "blobReferenceForConsumption": cloud.storage.blob_reference(container),
     }
-
-
-def _only_models(kind: Kind, spec: AssetSpec) -> dict[str, Any]:
-    # wire.md 8: the client fails without flavors.
-    return {"flavors": dict(spec.flavors), "jobName": spec.job_name} if kind == "models" else {}
-
-
-def _system_data(one: AssetVersion) -> dict[str, str]:
-    when = timestamp(one.modified or one.created)
-    data = {
-        "createdAt": timestamp(one.created),
-        "createdBy": _AUTHOR,
-        "createdByType": "User",
-        "lastModifiedAt": when,
-    }
-    # service.md: who changed it is there only once somebody has.
-    return data if one.modified is None else {**data, "lastModifiedBy": _AUTHOR, "lastModifiedByType": "User"}
-
-
-def _container(cloud: Cloud, kind: Kind, versions: Sequence[AssetVersion]) -> dict[str, Any]:
-    active = [one for one in versions if not one.spec.archived]
-    # service.md: the latest version is the one made last, not the highest.
-    latest = (active or versions)[-1]
-    type_of = {"dataType": latest.type} if kind == "data" else {}
-    return {
-        "id": cloud.arm_id(kind, latest.name),
-        "name": latest.name,
-        "type": f"{_TYPE}/{kind}",
-        "properties": {
-            "description": None,
-            "tags": None,
-            "properties": None,
-            "isArchived": not active,
-            "latestVersion": latest.version,
-            "nextVersion": next_version(versions),
-            **type_of,
-        },
-        "systemData": _system_data(versions[0]),
-    }
+    return json_answer(200, answer)

@@ -1,49 +1,63 @@
-"""The models and data assets of the workspace."""
+"""The assets of the workspace."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
-from dataclasses import replace
-from types import MappingProxyType
-from typing import TYPE_CHECKING, TypeAlias
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
+from phi_finetune.emulator.assets import references
 from phi_finetune.emulator.assets.locations import resolve
-from phi_finetune.emulator.assets.versions import AssetSpec, AssetVersion, Kind, Versions
+from phi_finetune.emulator.assets.refusals import not_found
+from phi_finetune.emulator.assets.store import AssetStore
+from phi_finetune.emulator.assets.versions import (
+    AssetVersion,
+    ComponentVersion,
+    EnvironmentVersion,
+    FilesVersion,
+    Kind,
+)
 from phi_finetune.emulator.core.errors import ServiceError
 
 if TYPE_CHECKING:
     from phi_finetune.emulator.cloud import Cloud
 
-__all__ = ["Assets", "ModelVersion"]
+__all__ = ["Assets", "ComponentVersion", "DataVersion", "EnvironmentVersion", "ModelVersion"]
 
-ModelVersion: TypeAlias = AssetVersion
+ModelVersion: TypeAlias = FilesVersion
 """A version of a model: its name, version, location, type and files."""
 
-_NAME = re.compile(r"(?![-_.])[a-zA-Z0-9\-_.]{1,255}(?<!\.)")
-"""pain.md, "Names"."""
+DataVersion: TypeAlias = FilesVersion
+"""A version of a data asset: its name, version, location, type and files."""
 
-_REFERENCE = re.compile(r"(?:azureml:)?(?P<name>[^:/]+):(?P<version>[^:/]+)")
-_ARM_ID = re.compile(
-    r"(?:azureml:)?/subscriptions/.+/models/(?P<name>[^/]+)/versions/(?P<version>[^/]+)", re.IGNORECASE
-)
+_V = TypeVar("_V", bound=AssetVersion)
 
-_FOLDERS = ("mlflow_model", "triton_model", "uri_folder", "mltable")
+_TYPE = "Microsoft.MachineLearningServices/workspaces"
+_AUTHOR = "phi@example.com"
+_CURATED = "azureml"
+"""The registry whose environments a workspace sees as its own (Azure's page on curated environments)."""
 
 
-class Assets:
-    """The registered models and data of one cloud."""
+class Assets(AssetStore):
+    """The models, data, environments, code and components of one cloud's workspace."""
 
     def __init__(self, cloud: Cloud) -> None:
-        self._cloud = cloud
-        self.kinds: Mapping[Kind, Versions] = MappingProxyType(
-            {"models": Versions("models"), "data": Versions("data")}
-        )
+        super().__init__(cloud, _AUTHOR)
 
     def models(self) -> dict[str, tuple[ModelVersion, ...]]:
         """All versions of every model, by name, the oldest first."""
-        versions = self.kinds["models"]
-        return {name: tuple(versions.of(name)) for name in versions.names}
+        return self._all("models", FilesVersion)
+
+    def datasets(self) -> dict[str, tuple[DataVersion, ...]]:
+        """All versions of every data asset, by name, the oldest first."""
+        return self._all("data", FilesVersion)
+
+    def environments(self) -> dict[str, tuple[EnvironmentVersion, ...]]:
+        """All versions of every environment, by name, the oldest first."""
+        return self._all("environments", EnvironmentVersion)
+
+    def components(self) -> dict[str, tuple[ComponentVersion, ...]]:
+        """All versions of every component, by name, the oldest first."""
+        return self._all("components", ComponentVersion)
 
     def model(self, name: str, version: str) -> ModelVersion:
         """A version of a model.
@@ -51,26 +65,108 @@ class Assets:
         Raises:
             ServiceError: 404, where there is none.
         """
-        return self.get("models", name, version)
+        return _of_class(self.get("models", name, version), FilesVersion)
 
-    def data(self, name: str, version: str) -> AssetVersion:
+    def data(self, name: str, version: str) -> DataVersion:
         """A version of a data asset.
 
         Raises:
             ServiceError: 404, where there is none.
         """
-        return self.get("data", name, version)
+        return _of_class(self.get("data", name, version), FilesVersion)
 
-    def get(self, kind: Kind, name: str, version: str) -> AssetVersion:
-        """A version of a kind, archived or not.
+    def component(self, reference: str) -> ComponentVersion:
+        """A component of the workspace or of a registry.
+
+        Args:
+            reference: An ARM id, a registry's asset id, ``name:version`` or ``name@latest``, with or without
+                ``azureml:`` before it.
 
         Raises:
-            ServiceError: 404, where there is none.
+            ServiceError: 404, where there is none; 400, for another kind of name.
         """
-        found = self.kinds[kind].find(name, version)
-        if found is None:
-            raise self.absent(kind, name, version)
-        return found
+        return _of_class(self.find("components", reference), ComponentVersion)
+
+    def environment(self, reference: str) -> EnvironmentVersion:
+        """An environment of the workspace or of a registry.
+
+        Args:
+            reference: As for :meth:`component`.
+
+        Raises:
+            ServiceError: 404, where there is none; 400, for another kind of name.
+        """
+        return _of_class(self.find("environments", reference), EnvironmentVersion)
+
+    def code(self, reference: str) -> FilesVersion:
+        """A snapshot of code.
+
+        Args:
+            reference: As for :meth:`component`.
+
+        Raises:
+            ServiceError: 404, where there is none; 400, for another kind of name.
+        """
+        return _of_class(self.find("codes", reference), FilesVersion)
+
+    def code_files(self, reference: str) -> dict[str, bytes]:
+        """The files of a snapshot of code, by their path in it.
+
+        Raises:
+            ServiceError: 404, where there is no such code; 400, where its files are not there, or for another
+                kind of name.
+        """
+        return self.code(reference).files()
+
+    def model_files(self, reference: str) -> dict[str, bytes]:
+        """The files of the model that a deployment names: by ``name:version``, ARM id, or registry asset id.
+
+        The models of Azure's own registries have no files here: the answer is empty.
+
+        Raises:
+            ServiceError: 404, where there is no such model; 400, where its files are not there, or for
+                another kind of name.
+        """
+        model = _of_class(self.find("models", reference), FilesVersion)
+        return {} if model.uri == model.id else model.files()
+
+    def find(self, kind: Kind, reference: str) -> AssetVersion:
+        """What a reference leads to, in the workspace or in a registry.
+
+        Raises:
+            ServiceError: 404, where there is none; 400, for another kind of name.
+        """
+        named = references.parse(kind, reference)
+        store: AssetStore = self
+        if named.registry is not None:
+            store = self._cloud.registries.store(named.registry)
+        return store.named(kind, named)
+
+    def code_with_hash(self, digest: str, hash_version: str | None) -> Sequence[AssetVersion]:
+        """The code whose content has a digest, whatever its name, the oldest first."""
+        wanted = {"hash_sha256": digest, "hash_version": hash_version}
+        codes = self.kinds["codes"].all()
+        return [one for one in codes if wanted.items() <= dict(one.details.properties).items()]
+
+    def names(self, kind: Kind) -> Sequence[str]:
+        """Every name of a kind that can be seen here: those of curated environments too, after one's own."""
+        own = super().names(kind)
+        if kind != "environments":
+            return own
+        return [*own, *(name for name in self._curated.names(kind) if name not in own)]
+
+    def seen(self, kind: Kind, name: str) -> Sequence[AssetVersion]:
+        """The versions of a name, the oldest first; where it has none here, those of a curated environment."""
+        own = super().seen(kind, name)
+        return own if own or kind != "environments" else self._curated.seen(kind, name)
+
+    def id_of(self, kind: Kind, name: str, version: str | None = None) -> str:
+        """The ARM id of a name, or of a version of it."""
+        return self._cloud.arm_id(kind, name, *(("versions", version) if version else ()))
+
+    def type_of(self, kind: Kind, *, version: bool) -> str:
+        """What answers call the type of a name, or of a version."""
+        return f"{_TYPE}/{kind}/versions" if version else f"{_TYPE}/{kind}"
 
     def absent(self, kind: Kind, name: str, version: str | None = None) -> ServiceError:
         """What is answered where a name, or a version of it, is not there: 404 (service.md)."""
@@ -80,47 +176,26 @@ class Assets:
             message = f"Model with name {name}, version {version} not found in provided workspace"
             return ServiceError(404, "ModelNotFound", message)
         where = f"azureml://locations/{self._cloud.settings.region}/workspaces/{self._cloud.workspace.guid}"
-        asset_id = f"{where}/data/{name}" + (f"/versions/{version}" if version else "")
-        return ServiceError(
-            404, "UserError", f"Could not find asset with ID: {asset_id}", inner=("NotFoundError",)
-        )
+        return not_found(f"{where}/{kind}/{name}" + (f"/versions/{version}" if version else ""))
 
-    def put(self, kind: Kind, name: str, version: str, spec: AssetSpec) -> tuple[AssetVersion, bool]:
-        """Make a version, or change its description, tags or archive flag; and whether it is new.
-
-        A version may be any text. The service is reported to take whole numbers only for models
-        (azureml-examples issue 2725, 2023); Azure's documentation has no such rule, so none is kept here.
+    def resolve(self, uri: str, *, folder: bool) -> str:
+        """The whole form of a location in the workspace (wire.md 8, service.md).
 
         Raises:
-            ServiceError: 400, where its location or name is not valid; 409, where its location would change.
+            ServiceError: 400 or 404, where nothing can be there.
         """
-        if not _NAME.fullmatch(name):
-            raise ServiceError(
-                400, "UserError", f"The asset name {name} is not valid: it must match {_NAME.pattern}."
-            )
+        return resolve(self._cloud, uri, folder=folder)
+
+    @property
+    def _curated(self) -> AssetStore:
+        return self._cloud.registries.store(_CURATED)
+
+    def _all(self, kind: Kind, of: type[_V]) -> dict[str, tuple[_V, ...]]:
         versions = self.kinds[kind]
-        spec = replace(spec, uri=resolve(self._cloud, spec.uri, folder=spec.type in _FOLDERS))
-        existing = versions.find(name, version)
-        now = self._cloud.clock.now()
-        if existing is not None:
-            return versions.change(existing, spec, now), False
-        new = AssetVersion(name, version, spec, now, self._cloud.storage.read)
-        versions.add(new)
-        return new, True
+        return {name: tuple(_of_class(one, of) for one in versions.of(name)) for name in versions.names}
 
-    def model_files(self, reference: str) -> dict[str, bytes]:
-        """The files of the model that a deployment names: by ``name:version``, ARM id, or registry asset id.
 
-        A registry's model has no files here: the answer is empty.
-
-        Raises:
-            ServiceError: 404, where there is no such model; 400, where its files are not there, or for
-                another kind of name.
-        """
-        if reference.startswith("azureml://registries/"):
-            self._cloud.registries.model(reference)
-            return {}
-        found = _ARM_ID.fullmatch(reference) or _REFERENCE.fullmatch(reference)
-        if found is None:
-            raise ServiceError(400, "UserError", f"The model reference {reference} is not valid.")
-        return self.model(found["name"], found["version"]).files()
+def _of_class(found: AssetVersion, of: type[_V]) -> _V:
+    if not isinstance(found, of):
+        raise TypeError(f"{found.id} is not a {of.__name__}")
+    return found

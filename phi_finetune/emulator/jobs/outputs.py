@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from phi_finetune.emulator.assets.versions import AssetSpec, Kind, next_version
+from phi_finetune.emulator.assets.versions import LOCATIONS, TYPES, Details, Kind, next_version
 from phi_finetune.emulator.jobs.spec import JobSpec, invalid
 
 if TYPE_CHECKING:
@@ -57,13 +57,13 @@ def register(cloud: Cloud, job: Job) -> None:
             continue
         kind = _kind(row)
         version = row.get("assetVersion") or next_version(cloud.assets.kinds[kind].of(asset))
-        spec = AssetSpec(
-            uri=cloud.storage.long_uri(job.output_path(output)),
-            type=str(row["jobOutputType"]),
-            description=row.get("description"),
-            job_name=job.name,
-        )
-        cloud.assets.put(kind, asset, str(version), spec)
+        content = {
+            LOCATIONS[kind]: cloud.storage.long_uri(job.output_path(output)),
+            TYPES[kind]: str(row["jobOutputType"]),
+            **({"jobName": job.name, "flavors": {}} if kind == "models" else {}),
+        }
+        details = Details(content=content, description=row.get("description"))
+        cloud.assets.put(kind, asset, str(version), details)
 
 
 def _kind(row: Mapping[str, Any]) -> Kind:

@@ -1,34 +1,32 @@
-"""What the registries hold. Clients can only read them; :meth:`Registries.publish` is for tests."""
+"""What the registries hold: Azure's own, which clients can only read, and those that a test has of its own."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from phi_finetune.emulator.assets import environments, references
+from phi_finetune.emulator.assets.refusals import not_found
+from phi_finetune.emulator.assets.versions import AssetVersion, Details, Kind
 from phi_finetune.emulator.catalogue import (
     CatalogueComponent,
+    CatalogueEnvironment,
     CatalogueModel,
+    curated_environments,
     pipeline_components,
     registry_models,
 )
 from phi_finetune.emulator.core.errors import ServiceError
+from phi_finetune.emulator.registries.registry import Registry
 
 if TYPE_CHECKING:
     from phi_finetune.emulator.cloud import Cloud
 
-__all__ = ["DEFAULT_VERSION", "Kind", "Published", "Registries"]
+__all__ = ["Registries"]
 
-Kind = Literal["components", "models"]
-
-DEFAULT_VERSION = "azureml_default"
-"""The version that the client asks for where its user names none; components only (wire.md 3)."""
-
-_ASSET_ID = re.compile(
-    r"azureml://registries/(?P<registry>[^/]+)/(?P<kind>components|models)/(?P<name>[^/]+)/versions/(?P<version>[^/]+)/?"
-)
+_Content: TypeAlias = CatalogueComponent | CatalogueEnvironment | CatalogueModel
 
 _MAIN = "azureml"
 _FIRST = datetime(2024, 1, 1, tzinfo=UTC)
@@ -36,48 +34,28 @@ _APART = timedelta(days=30)
 """When a version was made is not known; the order in which they were made is, and the client asks for it."""
 
 
-@dataclass(frozen=True)
-class Published:
-    """One version of an asset in a registry.
+class Registries:
+    """The registries that a cloud sees.
+
+    They are ``azureml``, ``azureml-phi``, which shows the Phi models too, and those that the settings name.
 
     Attributes:
-        registry: The registry it is seen through.
-        kind: What it is.
-        content: The model or component itself.
-        archived: Whether lists leave it out.
-        created: When it was published.
+        written: What a client has put, by the id of the operation.
     """
-
-    registry: str
-    kind: Kind
-    content: CatalogueComponent | CatalogueModel
-    archived: bool
-    created: datetime
-
-    @property
-    def name(self) -> str:
-        """The name, which all its versions share."""
-        return self.content.name
-
-    @property
-    def version(self) -> str:
-        """The version: a number or not."""
-        return self.content.version
-
-    @property
-    def id(self) -> str:
-        """The asset id."""
-        return f"azureml://registries/{self.registry}/{self.kind}/{self.name}/versions/{self.version}"
-
-
-class Registries:
-    """The registries that a cloud sees: ``azureml``, and ``azureml-phi``, which shows the Phi models too."""
 
     def __init__(self, cloud: Cloud) -> None:
         self._cloud = cloud
+        self.written: dict[str, str] = {}
         self._models = registry_models()
         self._components = pipeline_components()
-        self._names = {_MAIN, *(registry for model in self._models for registry in model.registries)}
+        public = {_MAIN, *(registry for model in self._models for registry in model.registries)}
+        self._registries = {name: Registry(cloud, name, public=True) for name in public}
+        self._registries |= {
+            name.lower(): Registry(cloud, name, public=False) for name in cloud.settings.registries
+        }
+        everything: list[_Content] = [*self._models, *self._components, *curated_environments()]
+        for content in everything:
+            self._show(content)
 
     @property
     def subscription_id(self) -> str:
@@ -88,19 +66,21 @@ class Registries:
         """
         return self._cloud.subscription_id
 
-    def check(self, registry: str) -> None:
-        """Refuse a registry that is not there. The wording is ours.
+    def store(self, name: str) -> Registry:
+        """A registry by its name, in any case.
 
         Raises:
-            ServiceError: 404.
+            ServiceError: 404, where there is none; the wording is ours.
         """
-        if registry.lower() not in self._names:
+        found = self._registries.get(name.lower())
+        if found is None:
             raise ServiceError(
-                404, "UserError", f"The registry {registry} was not found.", inner=("NotFoundError",)
+                404, "UserError", f"The registry {name} was not found.", inner=("NotFoundError",)
             )
+        return found
 
-    def publish(self, kind: Kind, name: str, version: str, like: str) -> None:
-        """Add a version that is active and, until the next one, the newest of its name.
+    def publish(self, kind: Literal["components", "models"], name: str, version: str, like: str) -> None:
+        """Let Azure's registries have a version that is active and, until the next one, the newest of its name.
 
         Args:
             kind: What it is.
@@ -119,89 +99,73 @@ class Registries:
         new, order = versions[like], 1 + max(one.created_order for one in self._contents(kind))
         if isinstance(new, CatalogueComponent):
             spec = {**new.spec, "version": version}
-            self._components.append(replace(new, version=version, created_order=order, spec=spec))
+            component = replace(new, version=version, created_order=order, spec=spec)
+            self._components.append(component)
+            self._show(component)
         else:
-            self._models.append(replace(new, version=version, created_order=order, archived=False))
-
-    def published(self, registry: str, kind: Kind, name: str | None = None) -> Sequence[Published]:
-        """Every version of a kind, or of one name, the oldest first; none for an unknown name (service.md).
-
-        Raises:
-            ServiceError: 404 for an unknown registry.
-        """
-        self.check(registry)
-        found = self._seen_through(registry.lower(), kind)
-        return [one for one in found if name is None or one.name == name]
-
-    def versions(self, registry: str, kind: Kind, name: str) -> Sequence[Published]:
-        """Every version of a name, the oldest first: at least one.
-
-        Raises:
-            ServiceError: 404, where there is none.
-        """
-        found = self.published(registry, kind, name)
-        if not found:
-            raise _absent(f"azureml://registries/{registry}/{kind}/{name}")
-        return found
-
-    def get(self, registry: str, kind: Kind, name: str, version: str) -> Published:
-        """One version, archived or not.
-
-        Raises:
-            ServiceError: 404, in the words of the asset store.
-        """
-        versions = self.published(registry, kind, name)
-        if kind == "components" and version == DEFAULT_VERSION and versions:
-            return versions[-1]
-        for one in versions:
-            if one.version == version:
-                return one
-        raise _absent(f"azureml://registries/{registry}/{kind}/{name}/versions/{version}")
+            model = replace(new, version=version, created_order=order, archived=False)
+            self._models.append(model)
+            self._show(model)
 
     def component(self, asset_id: str) -> CatalogueComponent:
-        """A component by its asset id.
+        """A component of Azure's own registry by its asset id.
 
         Raises:
             ServiceError: 404, where there is none.
         """
-        content = self._by_id(asset_id, "components")
-        if not isinstance(content, CatalogueComponent):
-            raise _absent(asset_id)
-        return content
+        found = self._find("components", asset_id)
+        for one in self._components:
+            if (one.name, one.version) == (found.name, found.version):
+                return one
+        raise not_found(asset_id)
 
     def model(self, asset_id: str) -> CatalogueModel:
-        """A model by its asset id.
+        """A model of Azure's own registries by its asset id.
 
         Raises:
             ServiceError: 404, where there is none.
         """
-        content = self._by_id(asset_id, "models")
-        if not isinstance(content, CatalogueModel):
-            raise _absent(asset_id)
-        return content
+        found = self._find("models", asset_id)
+        for one in self._models:
+            if (one.name, one.version) == (found.name, found.version):
+                return one
+        raise not_found(asset_id)
 
-    def _contents(self, kind: Kind) -> Sequence[CatalogueComponent | CatalogueModel]:
+    def _contents(
+        self, kind: Literal["components", "models"]
+    ) -> Sequence[CatalogueComponent | CatalogueModel]:
         return self._components if kind == "components" else self._models
 
-    def _by_id(self, asset_id: str, kind: Kind) -> CatalogueComponent | CatalogueModel:
-        found = _ASSET_ID.fullmatch(asset_id)
-        if found is None or found["kind"] != kind:
-            raise _absent(asset_id)
-        return self.get(found["registry"], kind, found["name"], found["version"]).content
+    def _find(self, kind: Kind, asset_id: str) -> AssetVersion:
+        try:
+            named = references.parse(kind, asset_id)
+        except ServiceError as error:
+            raise not_found(asset_id) from error
+        if named.registry is None or not self.store(named.registry).public:
+            raise not_found(asset_id)
+        return self.store(named.registry).named(kind, named)
 
-    def _seen_through(self, registry: str, kind: Kind) -> list[Published]:
-        if kind == "components":
-            components = self._components if registry == _MAIN else []
-            return [Published(registry, kind, one, False, _made(one.created_order)) for one in components]
-        models = [model for model in self._models if registry in model.registries]
-        return [Published(registry, kind, one, one.archived, _made(one.created_order)) for one in models]
+    def _show(self, content: _Content) -> None:
+        created = _FIRST + content.created_order * _APART
+        if isinstance(content, CatalogueModel):
+            for registry in content.registries:
+                store = self.store(registry)
+                details = _model(content, store.id_of("models", content.name, content.version))
+                store.add("models", content.name, content.version, details, created)
+        elif isinstance(content, CatalogueComponent):
+            details = Details({"componentSpec": content.spec})
+            self.store(_MAIN).add("components", content.name, content.version, details, created)
+        else:
+            details = Details(environments.settle({"image": content.image}), content.description)
+            self.store(_MAIN).add("environments", content.name, content.version, details, created)
 
 
-def _made(order: int) -> datetime:
-    return _FIRST + order * _APART
-
-
-def _absent(asset_id: str) -> ServiceError:
-    return ServiceError(
-        404, "UserError", f"Could not find asset with ID: {asset_id}", inner=("NotFoundError",)
+def _model(content: CatalogueModel, uri: str) -> Details:
+    # A model that was published before there was such metadata has no key for it.
+    metadata = {"system_metadata": content.system_metadata} if content.system_metadata else {}
+    return Details(
+        content={"modelType": content.model_type, "modelUri": uri, **metadata},
+        tags=content.tags,
+        properties=content.properties,
+        archived=content.archived,
     )

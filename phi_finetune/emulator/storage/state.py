@@ -24,6 +24,9 @@ ARTIFACTSTORE = "workspaceartifactstore"
 """Where the runs' logs lie (wire.md 5, download of outputs)."""
 
 _URL_LIFETIME = timedelta(minutes=30)  # pain.md, "Tokens"
+_REFERENCE_LIFETIME = timedelta(hours=24)  # assumed
+_COPY = "files"
+_ACCOUNTS = "/providers/Microsoft.Storage/storageAccounts"
 _LINK = re.compile(
     r"azureml://(?:subscriptions/[^/]+/resourcegroups/[^/]+/(?:providers/[^/]+/)?workspaces/[^/]+/)?"
     r"datastores/(?P<datastore>[^/]+)/paths/(?P<path>.*)",
@@ -44,6 +47,7 @@ class Storage:
             BLOBSTORE: Container(f"azureml-blobstore-{cloud.workspace.guid}"),
             ARTIFACTSTORE: Container("azureml"),
         }
+        self._uploads: dict[str, Container] = {}
 
     def owns_host(self, host: str) -> bool:
         """Whether a host is this account's."""
@@ -69,7 +73,36 @@ class Storage:
         for container in self.datastores.values():
             if container.name == name:
                 return container
+        if name in self._uploads:
+            return self._uploads[name]
         raise ServiceError(404, "ContainerNotFound", "The specified container does not exist.")
+
+    def open_container(self) -> Container:
+        """A new container that no datastore leads to, for a client to upload one asset into."""
+        container = Container(self._cloud.ids.guid())
+        self._uploads[container.name] = container
+        return container
+
+    def blob_reference(
+        self, container: Container, path: str = "", *, permissions: str = "racwdl"
+    ) -> dict[str, object]:
+        """Where something in a container lies, and a URL with a signature for all of the container."""
+        where = f"https://{self.host}/{container.name}"
+        expires = self._cloud.clock.now() + _REFERENCE_LIFETIME
+        signature = sas.sign(self._key, sas.Grant(container.name, permissions, expires))
+        return {
+            "blobUri": f"{where}/{quote(path)}" if path else where,
+            "storageAccountArmId": f"{self._cloud.workspace.group_id}{_ACCOUNTS}/{self.account}",
+            "credential": {"credentialType": "SAS", "sasUri": f"{where}?{signature}"},
+        }
+
+    def store_files(self, files: Mapping[str, bytes], *, folder: bool) -> str:
+        """Copy files into a container of their own; where they, or the one file, then are."""
+        container = self.open_container()
+        for name, data in files.items():
+            container.put(f"{_COPY}/{name}", self.blob(data))
+        path = f"{_COPY}/" if folder else f"{_COPY}/{next(iter(files))}"
+        return f"https://{self.host}/{container.name}/{quote(path)}"
 
     def put(
         self, path: str, data: bytes, metadata: Mapping[str, str] | None = None, *, datastore: str = BLOBSTORE
@@ -142,10 +175,24 @@ class Storage:
             return found["datastore"], found["path"].strip("/")
         parts = urlsplit(uri)
         if parts.scheme == "https" and self.owns_host(parts.hostname or ""):
-            name, _, path = unquote(parts.path).strip("/").partition("/")
-            wanted = self.container(name)
-            return next(key for key, container in self.datastores.items() if container is wanted), path
+            wanted, path = self.place(uri)
+            for name, container in self.datastores.items():
+                if container is wanted:
+                    return name, path
         raise ServiceError(400, "UserError", f"The URI {uri} is not one that this workspace can read.")
+
+    def place(self, uri: str) -> tuple[Container, str]:
+        """The container and path that a URI names: in a datastore, or in a container for uploads.
+
+        Raises:
+            ServiceError: As for :meth:`locate`.
+        """
+        parts = urlsplit(uri)
+        if parts.scheme == "https" and self.owns_host(parts.hostname or ""):
+            name, _, path = unquote(parts.path).strip("/").partition("/")
+            return self.container(name), path
+        datastore, path = self.locate(uri)
+        return self.datastore(datastore), path
 
     def read(self, uri: str) -> dict[str, bytes]:
         """The files at a URI by their path below it; a single file by its own name.
@@ -153,14 +200,12 @@ class Storage:
         Raises:
             ServiceError: 400 where nothing is there.
         """
-        datastore, path = self.locate(uri)
-        single = self.get(path, datastore=datastore)
+        container, path = self.place(uri)
+        single = container.find(path)
         if single is not None:
             return {path.rpartition("/")[2]: single.data}
         prefix = f"{path}/" if path else ""
-        files = {
-            name.removeprefix(prefix): blob.data for name, blob in self.datastore(datastore).under(prefix)
-        }
+        files = {name.removeprefix(prefix): blob.data for name, blob in container.under(prefix)}
         if not files:
             # The code that a job's own data access gives (Azure's page on troubleshooting data access).
             message = (
