@@ -209,8 +209,9 @@ NODE = ("properties", "jobs", "finetune")
     [
         (lambda body: {}, 400, "missing fields"),
         (lambda body: _without(body, "properties", "jobType"), 400, "missing fields"),
-        (lambda body: _with(body, "Command", "properties", "jobType"), 501, "no Command jobs"),
-        (lambda body: _with(body, {}, "properties", "jobs"), 501, "0 nodes"),
+        (lambda body: _with(body, "Sweep", "properties", "jobType"), 501, "no Sweep jobs"),
+        (lambda body: _with(body, "spark", *NODE, "type"), 501, "no spark nodes"),
+        (lambda body: _with(body, {}, "properties", "jobs"), 400, "has no nodes"),
         (lambda body: _without(body, *NODE, "componentId"), 400, "missing fields"),
         (
             lambda body: _with(

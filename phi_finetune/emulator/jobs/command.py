@@ -95,7 +95,7 @@ def of_job(properties: Mapping[str, Any]) -> CommandSpec:
         ServiceError: 400, where it has no command or environment.
     """
     inputs = {
-        name: {"type": row.get("jobInputType") or "string"}
+        name: {"type": "string" if row.get("uri") is None else row.get("jobInputType") or "uri_folder"}
         for name, row in (properties.get("inputs") or {}).items()
     }
     outputs = {name: str(row["jobOutputType"]) for name, row in (properties.get("outputs") or {}).items()}

@@ -14,7 +14,7 @@ from phi_finetune.emulator.core.errors import ServiceError
 from phi_finetune.emulator.jobs.bindings import Location, Source, Value
 from phi_finetune.emulator.jobs.command import SERVERLESS, compute_name
 from phi_finetune.emulator.jobs.spec import invalid, missing
-from phi_finetune.emulator.registries.state import DEFAULT_VERSION
+from phi_finetune.emulator.assets.store import DEFAULT_VERSION
 
 if TYPE_CHECKING:
     from phi_finetune.emulator.cloud import Cloud
@@ -26,7 +26,7 @@ OUTPUT = "registered_model"
 """The output of such a job, which is registered as a model when the job has completed."""
 
 _TASK = "chatcompletion"
-_PIPELINE = "chat_completion_pipeline"
+_PIPELINE = f"azureml://registries/azureml/components/chat_completion_pipeline/versions/{DEFAULT_VERSION}"
 _COMPUTES = ("compute_model_import", "compute_preprocess", "compute_finetune", "compute_model_evaluation")
 _SIZES = ("instance_type_model_import", "instance_type_preprocess", "instance_type_finetune")
 _FILES = {"trainingData": "train_file_path", "validationData": "validation_file_path"}
@@ -55,8 +55,7 @@ def read(
         raise missing("fineTuningDetails.trainingData")
     if not (properties.get("outputs") or {}).get(OUTPUT, {}).get("assetName"):
         raise invalid(f"Output '{OUTPUT}' needs the name of the model to register.", "ArgumentInvalid")
-    newest = cloud.registries.get("azureml", "components", _PIPELINE, DEFAULT_VERSION)
-    component = cloud.registries.component(newest.id)
+    component = cloud.registries.component(_PIPELINE)
     return component, _inputs(properties, details), {"mlflow_model_folder": OUTPUT}
 
 

@@ -21,6 +21,15 @@ if TYPE_CHECKING:
 __all__ = ["cancel", "cancel_result", "get", "list_jobs", "put"]
 
 _TYPE = "Microsoft.MachineLearningServices/workspaces/jobs"
+_RESOURCES: Mapping[str, Any] = {
+    "instanceCount": 1,
+    "maxInstanceCount": None,
+    "instanceType": None,
+    "locations": None,
+    "properties": None,
+    "shmSize": "2g",
+    "dockerArgs": None,
+}
 _AUTHOR = {"createdBy": "phi@example.com", "createdByType": "User"}
 
 
@@ -109,11 +118,9 @@ def _of_kind(job: Job) -> dict[str, Any]:
     if job.spec.kind == "Pipeline":
         settings, jobs = sent.get("settings") or {}, sent.get("jobs") or {}
         return {"settings": settings, "jobs": jobs, "inputs": inputs, "sourceJobId": None}
-    resources = {"instanceCount": 1, "maxInstanceCount": None, "instanceType": None, "locations": None}
-    resources |= {"properties": None, "shmSize": "2g", "dockerArgs": None}
     given = {key: value for key, value in (sent.get("resources") or {}).items() if value is not None}
     return {
-        "resources": {**resources, **given},
+        "resources": {**_RESOURCES, **given},
         "codeId": sent.get("codeId"),
         "command": sent["command"],
         "environmentId": sent["environmentId"],
