@@ -38,6 +38,7 @@ from phi_finetune.emulator.registries.state import Registries
 from phi_finetune.emulator.run_history.routes import ROUTES as RUN_HISTORY
 from phi_finetune.emulator.runners.runner import Runner
 from phi_finetune.emulator.scoring.routes import ROUTES as SCORING
+from phi_finetune.emulator.serverless_endpoints.keys import sent_key
 from phi_finetune.emulator.serverless_endpoints.routes import ROUTES as SERVERLESS_ENDPOINTS
 from phi_finetune.emulator.serverless_endpoints.state import ServerlessEndpoints
 from phi_finetune.emulator.storage.routes import ROUTES as STORAGE
@@ -165,14 +166,20 @@ class Cloud:
         tenant = request.claims.get("tid")
         if tenant is not None:
             return bool(tenant == self.tenant_id)
-        if request.bearer is not None and self.endpoints.knows_key(request.bearer):
+        if self.knows_key(request):
             return True
         if self.storage.owns_host(request.host) or self.endpoints.owns_host(request.host):
             return True
-        if self.serverless_endpoints.owns(request):
+        if self.serverless_endpoints.owns_host(request.host):
             return True
         marks = (self.subscription_id, self.tenant_id, self.workspace.guid, self.identity.client_id)
         return any(mark in request.url for mark in marks)
+
+    def knows_key(self, request: Request) -> bool:
+        """Whether a request carries a key of an endpoint here, or a token of one, also if it is no longer good."""
+        if request.bearer is not None and self.endpoints.knows_key(request.bearer):
+            return True
+        return self.serverless_endpoints.keys.knows(sent_key(request))
 
     def arm_id(self, *path: str) -> str:
         """The ARM id of something in the workspace."""

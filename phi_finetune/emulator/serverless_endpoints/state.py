@@ -9,12 +9,11 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from phi_finetune.emulator.core.errors import ServiceError
-from phi_finetune.emulator.core.http import Request
 from phi_finetune.emulator.core.operations import Operation
 from phi_finetune.emulator.online_endpoints.refusals import bad_request, busy
 from phi_finetune.emulator.serverless_endpoints import refusals
 from phi_finetune.emulator.serverless_endpoints.endpoint import ServerlessEndpoint, ServerlessSpec
-from phi_finetune.emulator.serverless_endpoints.keys import Keys, sent_key
+from phi_finetune.emulator.serverless_endpoints.keys import Keys
 from phi_finetune.emulator.serverless_endpoints.models import ServedModel, served_model
 
 if TYPE_CHECKING:
@@ -62,12 +61,13 @@ class ServerlessEndpoints:
         """Every endpoint that there is or was, the oldest first."""
         self.keys = Keys(cloud)
 
-    def owns(self, request: Request) -> bool:
-        """Whether a request carries a key of an endpoint here, or is for the host of one."""
-        return self.keys.knows(sent_key(request)) or self.on_host(request.host) is not None
+    def owns_host(self, host: str) -> bool:
+        """Whether an endpoint answers on this host."""
+        return self.on_host(host) is not None
 
     def on_host(self, host: str) -> ServerlessEndpoint | None:
         """The endpoint that answers on a host."""
+        # A door asks while other threads make endpoints, hence the copy that all() gives.
         return next((endpoint for endpoint in self.all() if endpoint.host == host), None)
 
     def reserve(self, name: str) -> None:
