@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -140,6 +141,8 @@ def test_an_endpoint_is_deleted_by_an_operation(cloud: Cloud) -> None:
     assert properties(cloud)["endpointState"] == "Deleting"
     assert score(cloud, f"Bearer {key}").status == 404
     assert put_serverless(cloud).status == 409
+    again = ask(cloud, "DELETE", S)
+    assert again.headers["Azure-AsyncOperation"] == answer.headers["Azure-AsyncOperation"]
     assert wait(cloud, answer)["status"] == "Succeeded"
     assert ask(cloud, "GET", S).status == 404
     assert ask(cloud, "DELETE", S).status == 204
@@ -262,8 +265,16 @@ def test_a_model_that_cannot_be_served_is_refused(cloud: Cloud, model: str, stat
     ],
 )
 def test_a_phi_model_needs_no_subscription(cloud: Cloud, model: str) -> None:
-    """It is Microsoft's; the catalogue says in two ways that it is served without machines."""
+    """It is Microsoft's."""
     assert put_serverless(cloud, model).status == 201
+
+
+def test_the_catalogue_may_offer_a_model_by_a_tag(cloud: Cloud) -> None:
+    """Versions before system metadata say it so; the latest version counts."""
+    cloud.registries.publish("models", "Phi-3-small-8k-instruct", "9", like="4")
+    newest = cloud.registries.get("azureml", "models", "Phi-3-small-8k-instruct", "9").content
+    assert newest == replace(newest, system_metadata={})
+    assert put_serverless(cloud, PHI.replace("Phi-4", "Phi-3-small-8k-instruct")).status == 201
 
 
 def test_an_unknown_auth_mode_or_sku_is_refused(cloud: Cloud) -> None:
@@ -331,7 +342,14 @@ def test_the_endpoint_tells_what_it_serves(cloud: Cloud) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b"no json", b"[]", {}, {"input_data": {"input_string": []}}, {"messages": []}]
+    "body",
+    [
+        b"no json",
+        b"[]",
+        {},
+        {"input_data": {"input_string": [{"role": "user", "content": PROMPT}]}},
+        {"messages": []},
+    ],
 )
 def test_what_is_no_chat_request_is_400(cloud: Cloud, body: Any) -> None:
     """Only messages are understood."""
