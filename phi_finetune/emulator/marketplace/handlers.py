@@ -38,7 +38,7 @@ def put(cloud: Cloud, request: Request) -> Response:
 
 
 def delete(cloud: Cloud, request: Request) -> Response:
-    """End a subscription: 202 with both headers, 204 where there is none (REST reference of 2024-10-01)."""
+    """End a subscription: 202 with both headers, 204 where there is none (azure-ai-ml 1.35.2)."""
     operation = cloud.marketplace.delete(request.params["marketplace"])
     return empty(202, follow(cloud, operation)) if operation else empty(204)
 

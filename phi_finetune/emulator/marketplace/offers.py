@@ -12,6 +12,7 @@ _MODEL_ID = re.compile(r"azureml://registries/azureml-(?P<publisher>[^/]+)/model
 _KNOWN = (
     # Azure's page on deploying models as serverless APIs.
     ("meta", "Meta-Llama-3-8B-Instruct"),
+    # Public templates and samples.
     ("meta", "Meta-Llama-3.1-8B-Instruct"),
     ("meta", "Llama-3.3-70B-Instruct"),
     ("cohere", "Cohere-command-r-08-2024"),

@@ -44,7 +44,7 @@ def patch(cloud: Cloud, request: Request) -> Response:
 
 
 def delete(cloud: Cloud, request: Request) -> Response:
-    """Delete a serverless endpoint: 202 with both headers, 204 where there is none (REST reference of 2024-10-01)."""
+    """Delete a serverless endpoint: 202 with both headers, 204 where there is none (azure-ai-ml 1.35.2)."""
     operation = cloud.serverless_endpoints.delete(request.params["serverless"])
     return empty(202, follow(cloud, operation)) if operation else empty(204)
 

@@ -71,7 +71,7 @@ class Keys:
 
         Raises:
             ServiceError: 400, where there is none (microsoft/semantic-kernel#8624); 401, where it is not good
-                (the reference of the Azure AI Model Inference API; the wording is ours).
+                (assumed, as for online endpoints; the wording is ours).
         """
         key = sent_key(request)
         if key is None:
@@ -79,7 +79,7 @@ class Keys:
             raise ServiceError(400, "BadRequest", message)
         mode = endpoint.spec.auth_mode
         if mode == "AAD" or (mode == "KeyAndAAD" and request.claims):
-            # The audience is that reference's.
+            # The audience is that of the reference of the Azure AI Model Inference API.
             self._cloud.identity.check(request, (ML_AUDIENCE,))
         elif key not in endpoint.keys.values():
             raise ServiceError(401, "Unauthorized", "The key or token is wrong.")
