@@ -28,6 +28,8 @@ from phi_finetune.emulator.identity.routes import ROUTES as IDENTITY
 from phi_finetune.emulator.identity.state import Identity
 from phi_finetune.emulator.jobs.routes import ROUTES as JOBS
 from phi_finetune.emulator.jobs.state import Jobs
+from phi_finetune.emulator.marketplace.routes import ROUTES as MARKETPLACE
+from phi_finetune.emulator.marketplace.state import Marketplace
 from phi_finetune.emulator.mlflow.routes import ROUTES as MLFLOW
 from phi_finetune.emulator.online_endpoints.routes import ROUTES as ONLINE_ENDPOINTS
 from phi_finetune.emulator.online_endpoints.state import OnlineEndpoints
@@ -37,6 +39,9 @@ from phi_finetune.emulator.run_history.routes import ROUTES as RUN_HISTORY
 from phi_finetune.emulator.runners.commands import Commands
 from phi_finetune.emulator.runners.runner import Runner
 from phi_finetune.emulator.scoring.routes import ROUTES as SCORING
+from phi_finetune.emulator.serverless_endpoints.keys import sent_key
+from phi_finetune.emulator.serverless_endpoints.routes import ROUTES as SERVERLESS_ENDPOINTS
+from phi_finetune.emulator.serverless_endpoints.state import ServerlessEndpoints
 from phi_finetune.emulator.storage.routes import ROUTES as STORAGE
 from phi_finetune.emulator.storage.state import Storage
 from phi_finetune.emulator.visibility import Visibility
@@ -56,6 +61,8 @@ ROUTER = Router(
         *COMPUTES,
         *ASSETS,
         *ONLINE_ENDPOINTS,
+        *SERVERLESS_ENDPOINTS,
+        *MARKETPLACE,
         *SCORING,
         *OPERATIONS,
         *IDENTITY,
@@ -77,8 +84,8 @@ class Settings:
         seed: Seed of every identifier; None draws one.
         start: The clock's start; None is now.
         progression: What lets time pass (:class:`~phi_finetune.emulator.core.clock.Clock`).
-        visible_after_reads: How many reads of a job, version of an asset, endpoint, deployment or cluster
-            answer 404 after it was made.
+        visible_after_reads: How many reads of a job, version of an asset, endpoint (online or serverless),
+            deployment or cluster answer 404 after it was made.
         traffic_after_reads: How many reads of an endpoint show the split of its traffic as it was before a
             change, once the change is done.
         endpoint_name_rest: How long the name of a deleted endpoint cannot be used again.
@@ -127,6 +134,8 @@ class Cloud:
         self.commands = Commands()
         self.jobs = Jobs(self)
         self.endpoints = OnlineEndpoints(self)
+        self.marketplace = Marketplace(self)
+        self.serverless_endpoints = ServerlessEndpoints(self)
         self.visibility = Visibility(self)
         self._lock = threading.RLock()
 
@@ -161,12 +170,20 @@ class Cloud:
         tenant = request.claims.get("tid")
         if tenant is not None:
             return bool(tenant == self.tenant_id)
-        if request.bearer is not None and self.endpoints.knows_key(request.bearer):
+        if self.knows_key(request):
             return True
         if self.storage.owns_host(request.host) or self.endpoints.owns_host(request.host):
             return True
+        if self.serverless_endpoints.owns_host(request.host):
+            return True
         marks = (self.subscription_id, self.tenant_id, self.workspace.guid, self.identity.client_id)
         return any(mark in request.url for mark in marks)
+
+    def knows_key(self, request: Request) -> bool:
+        """Whether a request carries a key of an endpoint here, or a token of one, also if it is no longer good."""
+        if request.bearer is not None and self.endpoints.knows_key(request.bearer):
+            return True
+        return self.serverless_endpoints.keys.knows(sent_key(request))
 
     def arm_id(self, *path: str) -> str:
         """The ARM id of something in the workspace."""

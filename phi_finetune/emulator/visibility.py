@@ -11,6 +11,7 @@ from phi_finetune.emulator.core.hosts import ARM
 from phi_finetune.emulator.core.http import Request, Response
 from phi_finetune.emulator.jobs.state import job_missing
 from phi_finetune.emulator.online_endpoints.refusals import deployment_missing, endpoint_missing
+from phi_finetune.emulator.serverless_endpoints.refusals import endpoint_missing as serverless_missing
 
 if TYPE_CHECKING:
     from phi_finetune.emulator.cloud import Cloud
@@ -21,8 +22,8 @@ __all__ = ["Visibility"]
 class Visibility:
     """Which new things of a cloud the next reads do not find, as far as its settings ask for that.
 
-    It is about jobs, versions of assets, endpoints, deployments and clusters, read one by one at Azure Resource
-    Manager. Lists, changes and run history know them at once.
+    It is about jobs, versions of assets, endpoints of both kinds, deployments and clusters, read one by one at
+    Azure Resource Manager. Lists, changes and run history know them at once.
     """
 
     def __init__(self, cloud: Cloud) -> None:
@@ -63,6 +64,8 @@ class Visibility:
             return deployment_missing(params["deployment"], params["endpoint"], workspace)
         if "endpoint" in params:
             return endpoint_missing(params["endpoint"], workspace)
+        if "serverless" in params:
+            return serverless_missing(params["serverless"], workspace)
         if "name" not in params or "version" not in params:
             return None
         for kind in KINDS:

@@ -33,7 +33,9 @@ if TYPE_CHECKING:
     )
     from phi_finetune.emulator.computes.state import Compute
     from phi_finetune.emulator.jobs.state import Job
+    from phi_finetune.emulator.marketplace.subscription import MarketplaceSubscription
     from phi_finetune.emulator.online_endpoints.endpoint import Endpoint
+    from phi_finetune.emulator.serverless_endpoints.endpoint import ServerlessEndpoint
     from phi_finetune.protocols import CredentialPolicy, Listener, RetryPolicy
     from phi_finetune.workspace import Workspace
 
@@ -79,13 +81,8 @@ class FakeAzure:
             each look at something that is under way. ``"realistic"``: pauses only, so that a client which
             polls every 15 s asks four times a minute. ``"manual"``: nothing. A client that would wait for ever,
             since nobody advances the clock, meets :class:`ClockStands`.
-        visible_after_reads: How many reads of a job, version of an asset, endpoint, deployment or cluster
-            answer 404 after it was made.
-        traffic_after_reads: How many reads of an endpoint show the split of its traffic as it was before a
-            change, once the change is done. Requests follow the new split.
-        endpoint_name_rest: How long the name of a deleted endpoint cannot be used again: its creation answers
-            404. 0 is never.
-        registries: Names of registries besides Azure's own. They start empty, and can be written to.
+        visible_after_reads: How many reads of a job, version of an asset, endpoint (online or serverless),
+            deployment or cluster answer 404 after it was made.
 
     Attributes:
         cloud: The emulated services themselves, for what has no attribute here.
@@ -208,6 +205,16 @@ class FakeAzure:
         return MappingProxyType({endpoint.name: endpoint for endpoint in self.cloud.endpoints.all()})
 
     @property
+    def serverless_endpoints(self) -> Mapping[str, ServerlessEndpoint]:
+        """The serverless endpoints that exist, by name."""
+        return MappingProxyType({one.name: one for one in self.cloud.serverless_endpoints.all()})
+
+    @property
+    def marketplace_subscriptions(self) -> Mapping[str, MarketplaceSubscription]:
+        """The workspace's subscriptions to models of third parties, by name."""
+        return MappingProxyType({one.name: one for one in self.cloud.marketplace.all()})
+
+    @property
     def computes(self) -> Mapping[str, Compute]:
         """The clusters that exist, by name."""
         return MappingProxyType({compute.name: compute for compute in self.cloud.computes.all()})
@@ -248,8 +255,12 @@ class FakeAzure:
         return self.cloud.bill()
 
     def reserve_endpoint_name(self, name: str) -> None:
-        """Let an endpoint's name belong to somebody else: names are unique in a region (pain.md O1)."""
+        """Let an endpoint's name belong to somebody else: names are unique in a region (pain.md O1).
+
+        It holds for online endpoints and for serverless ones.
+        """
         self.cloud.endpoints.reserve(name)
+        self.cloud.serverless_endpoints.reserve(name)
 
     def publish_model(self, name: str, *, version: str, like: str) -> None:
         """Let a model of the registries have a newer version, in this fake only.
@@ -276,6 +287,20 @@ class FakeAzure:
             ValueError: There is no version ``like``, or there is a version ``version`` already.
         """
         self.cloud.registries.publish("components", name, version, like)
+
+    def publish_offer(self, model_id: str) -> None:
+        """Let the Azure Marketplace offer another model of a third party, in this fake only.
+
+        Serverless endpoints can serve it once the workspace has subscribed to it. A few well-known models
+        are there from the start.
+
+        Args:
+            model_id: ``"azureml://registries/azureml-PUBLISHER/models/NAME"``, without a version.
+
+        Raises:
+            ValueError: The id has another form.
+        """
+        self.cloud.marketplace.publish(model_id)
 
     def workspace(
         self,

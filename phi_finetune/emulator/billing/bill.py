@@ -9,7 +9,7 @@ from typing import Literal
 
 __all__ = ["Bill", "Charge", "Kind"]
 
-Kind = Literal["cluster", "deployment", "job"]
+Kind = Literal["cluster", "deployment", "job", "serverless endpoint"]
 
 _COLUMNS = ("resource", "kind", "size", "machines", "started", "ended", "hours", "USD/hour", "USD")
 _NUMBERS = ("machines", "hours", "USD/hour", "USD")
@@ -18,13 +18,13 @@ _NUMBERS = ("machines", "hours", "USD/hour", "USD")
 @dataclass(frozen=True)
 class Charge:
     """Machines of one size that one thing held for a time. A thing whose number of machines changed has more
-    than one.
+    than one. The hosting of a fine-tuned model by a serverless endpoint counts as one machine.
 
     Attributes:
         resource: A cluster's name, a deployment as ``endpoint/deployment``, a step on serverless compute as
-            ``job/step``, or the name of a job that waits for machines.
+            ``job/step``, or the name of a job that waits for machines, or of a serverless endpoint.
         kind: What it is.
-        size: The machine size; empty for a job that waits for machines.
+        size: The machine size; empty for a job that waits for machines, and for a serverless endpoint.
         machines: How many machines; 0 for a job that waits for them.
         started: Since when, in UTC.
         ended: Until when, in UTC; None while it runs.

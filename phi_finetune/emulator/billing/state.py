@@ -1,8 +1,12 @@
-"""The bill of one cloud, read from the times that clusters, jobs and deployments keep.
+"""The bill of one cloud, read from the times that clusters, jobs, deployments and serverless endpoints keep.
 
-Only machines are billed, by the second: those of a deployment from the moment it was accepted until it is
+What goes by the hour is billed, by the second: those of a deployment from the moment it was accepted until it is
 gone, also where it failed (assumed, as it holds its cores too); those of a cluster while they are up, idle or
 not; those of a step on serverless compute while it runs. That the start of a node costs nothing is assumed.
+
+A serverless endpoint costs by the token, which is not counted, and nothing by the hour; but one that serves a
+fine-tuned model costs its hosting by the hour, asked or not (Azure's page on fine-tuning with serverless APIs).
+Its price is not known here. That it is billed from its acceptance until it is gone is assumed.
 """
 
 from __future__ import annotations
@@ -30,7 +34,13 @@ _NEEDS_NO_MORE = (*ENDED, "CancelRequested", "Finalizing")
 
 def bill(cloud: Cloud) -> Bill:
     """What has run until now, and what it cost."""
-    rows = [*_clusters(cloud), *_serverless(cloud), *_waiting(cloud), *_deployments(cloud)]
+    rows = [
+        *_clusters(cloud),
+        *_serverless(cloud),
+        *_waiting(cloud),
+        *_deployments(cloud),
+        *_hosting(cloud),
+    ]
     return Bill(tuple(sorted(rows, key=lambda row: row.started)))
 
 
@@ -68,6 +78,15 @@ def _deployments(cloud: Cloud) -> Iterator[Charge]:
         ending = deployment.provisioning_state == "Deleting" or deployment.endpoint in going
         held = _held(deployment, end_of(deployment.ended, cloud.clock.now(), ending=ending))
         yield from _charges(cloud, name, "deployment", size.name, size.price_usd_per_hour, held)
+
+
+def _hosting(cloud: Cloud) -> Iterator[Charge]:
+    for endpoint in cloud.serverless_endpoints.made:
+        if endpoint.model.fine_tuned:
+            ending = endpoint.provisioning_state == "Deleting"
+            ends = end_of(endpoint.ended, cloud.clock.now(), ending=ending)
+            hold = Hold(1, endpoint.created, ends)
+            yield from _charges(cloud, endpoint.name, "serverless endpoint", "", None, [hold])
 
 
 def _held(deployment: Deployment, ends: datetime) -> Sequence[Hold]:

@@ -16,6 +16,7 @@ __all__ = [
     "PROVIDER",
     "REGISTRY",
     "SCORING",
+    "SERVERLESS",
     "WORKSPACE",
     "is_azure",
 ]
@@ -26,6 +27,7 @@ MFE = "{certificate}.experiments.azureml.net"
 BLOB = "{account}.blob.core.windows.net"
 LOGIN = "login.microsoftonline.com"
 SCORING = "{endpoint}.{region}.inference.ml.azure.com"
+SERVERLESS = "{serverless}.{region}.models.ai.azure.com"
 
 PROVIDER = "/providers/Microsoft.MachineLearningServices"
 LOCATION = f"/subscriptions/{{subscription}}{PROVIDER}/locations/{{location}}"

@@ -144,8 +144,7 @@ def _owner(clouds: tuple[Cloud, ...], request: Request) -> Cloud:
     owners = [cloud for cloud in clouds if cloud.owns(request)]
     if owners:
         # Fakes may have endpoints of one name, and so of one host: then the key tells them apart.
-        key = request.bearer or ""
-        return next((cloud for cloud in owners if cloud.endpoints.knows_key(key)), owners[0])
+        return next((cloud for cloud in owners if cloud.knows_key(request)), owners[0])
     # These two are asked with nothing that tells who asks; the first answers the same for every tenant.
     if (request.host, request.path) == (LOGIN, "/common/discovery/instance"):
         return clouds[0]

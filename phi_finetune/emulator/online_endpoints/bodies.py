@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from phi_finetune.emulator.core.clock import timestamp
+from phi_finetune.emulator.core.system_data import system_data
 from phi_finetune.emulator.online_endpoints.deployment import Deployment, DeploymentSpec
 from phi_finetune.emulator.online_endpoints.endpoint import AuthMode, Endpoint, EndpointSpec
 from phi_finetune.emulator.online_endpoints.refusals import bad_request
@@ -96,7 +95,7 @@ def endpoint_body(endpoint: Endpoint, traffic: Mapping[str, int] | None = None) 
         **head,
         "identity": identity,
         "properties": properties,
-        "systemData": _system_data(endpoint.created, endpoint.modified),
+        "systemData": system_data(endpoint.created, endpoint.modified),
     }
 
 
@@ -124,7 +123,7 @@ def deployment_body(deployment: Deployment) -> dict[str, Any]:
         **head,
         "sku": {"name": "Default", "tier": "Standard", "capacity": spec.instances},
         "properties": properties,
-        "systemData": _system_data(deployment.created, deployment.modified),
+        "systemData": system_data(deployment.created, deployment.modified),
     }
 
 
@@ -137,12 +136,6 @@ def _head(cloud: Cloud, arm_id: str, name: str, kind: str, tags: Mapping[str, st
         "kind": "Managed",
         "tags": dict(tags),
     }
-
-
-def _system_data(created: datetime, modified: datetime) -> dict[str, str]:
-    by = {"By": "phi@example.com", "ByType": "User"}
-    times = {"created": timestamp(created), "lastModified": timestamp(modified)}
-    return {f"{verb}{what}": value for verb, at in times.items() for what, value in {"At": at, **by}.items()}
 
 
 def _capacity(body: Mapping[str, Any]) -> int:

@@ -1,0 +1,1 @@
+"""The resource family of marketplace subscriptions: the terms of third-party models, accepted for a workspace."""

@@ -1,0 +1,1 @@
+"""The resource family of serverless endpoints: models that Azure hosts, paid by the token."""
