@@ -83,6 +83,11 @@ class FakeAzure:
             since nobody advances the clock, meets :class:`ClockStands`.
         visible_after_reads: How many reads of a job, version of an asset, endpoint (online or serverless),
             deployment or cluster answer 404 after it was made.
+        traffic_after_reads: How many reads of an endpoint show the split of its traffic as it was before a
+            change, once the change is done. Requests follow the new split.
+        endpoint_name_rest: How long the name of a deleted endpoint cannot be used again: its creation answers
+            404, that of a serverless endpoint 400. 0 is never.
+        registries: Names of registries besides Azure's own. They start empty, and can be written to.
 
     Attributes:
         cloud: The emulated services themselves, for what has no attribute here.

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from phi_finetune.emulator.assets.store import DEFAULT_VERSION
 from phi_finetune.emulator.catalogue import CatalogueComponent
 from phi_finetune.emulator.core.errors import ServiceError
 from phi_finetune.emulator.jobs.bindings import Location, Source, Value
 from phi_finetune.emulator.jobs.command import SERVERLESS, compute_name
 from phi_finetune.emulator.jobs.spec import invalid, missing
-from phi_finetune.emulator.assets.store import DEFAULT_VERSION
 
 if TYPE_CHECKING:
     from phi_finetune.emulator.cloud import Cloud

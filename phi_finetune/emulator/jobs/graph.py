@@ -87,7 +87,9 @@ def expand(cloud: Cloud, spec: JobSpec) -> tuple[Node, ...]:
         return (Node(spec.name, f"command job '{spec.name}'", command.of_job(properties), inputs, own),)
     if spec.kind == "FineTuning":
         component, inputs, outputs = fine_tuning.read(cloud, properties)
-        return (Node(fine_tuning.NODE, _title(component.name, component.version), component, inputs, outputs),)
+        return (
+            Node(fine_tuning.NODE, _title(component.name, component.version), component, inputs, outputs),
+        )
     settings = properties.get("settings") or {}
     compute = properties.get("computeId") or settings.get("default_compute") or command.SERVERLESS
     scope = Scope(read_inputs(properties.get("inputs") or {}, Scope()), dict(own))
@@ -126,7 +128,9 @@ class _Expansion:
     def _node(self, name: str, job: Mapping[str, Any], scope: Scope, prefix: str) -> Iterator[Node]:
         path = f"{prefix}{name}"
         if job.get("type") in _NOT_RUN:
-            raise ServiceError(501, "NotImplemented", f"The emulator runs no {job['type']} nodes, as {path} is.")
+            raise ServiceError(
+                501, "NotImplemented", f"The emulator runs no {job['type']} nodes, as {path} is."
+            )
         if not job.get("componentId"):
             raise missing(f"jobs.{path}.componentId")
         inputs = read_inputs(job.get("inputs") or {}, scope)
@@ -137,7 +141,9 @@ class _Expansion:
             scope.made.update({(name, output): Upstream(path, output) for output in node.declared_outputs})
             yield node
             return
-        inner = Scope(_given(work, inputs, title), {one: outputs.get(one) for one in work.get("outputs") or {}})
+        inner = Scope(
+            _given(work, inputs, title), {one: outputs.get(one) for one in work.get("outputs") or {}}
+        )
         inside: Mapping[str, Any] = work.get("jobs") or {}
         yield from self.nodes(inside, inner, f"{path}/")
         scope.made.update({(name, output): made for output, made in _exports(inside, inner)})
@@ -165,7 +171,9 @@ def _title(name: str, version: str) -> str:
 
 def _in_order(jobs: Mapping[str, Any], prefix: str) -> Iterator[str]:
     """The names of nodes, each after those whose outputs it takes, else as they were sent."""
-    waiting = {name: nodes_named(job.get("inputs") or {}) for name, job in jobs.items() if isinstance(job, dict)}
+    waiting = {
+        name: nodes_named(job.get("inputs") or {}) for name, job in jobs.items() if isinstance(job, dict)
+    }
     for name in jobs.keys() - waiting.keys():
         raise missing(f"jobs.{prefix}{name}.componentId")
     while waiting:
@@ -177,9 +185,7 @@ def _in_order(jobs: Mapping[str, Any], prefix: str) -> Iterator[str]:
         yield from ready
 
 
-def _given(
-    spec: Mapping[str, Any], inputs: Mapping[str, Source], title: str
-) -> dict[str, Source | None]:
+def _given(spec: Mapping[str, Any], inputs: Mapping[str, Source], title: str) -> dict[str, Source | None]:
     """The inputs of a pipeline component, defaults filled in."""
     declared: Mapping[str, Mapping[str, Any]] = spec.get("inputs") or {}
     given: dict[str, Source | None] = dict(inputs)

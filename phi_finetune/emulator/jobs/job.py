@@ -234,9 +234,7 @@ class Job:
         outcome = execute(self._cloud, self.name, self._nodes)
         self._runs, halts = outcome.nodes, outcome.halts
         settings = self.spec.properties.get("settings") or {}
-        slots = plan(
-            self._cloud, outcome, start, keep_going=settings.get("continue_on_step_failure") is True
-        )
+        slots = plan(self._cloud, outcome, start, keep_going=settings.get("continue_on_step_failure") is True)
         self._steps = tuple(
             Child(self, self._run_id(), slot, halts=halts is not None and slot is slots[-1]) for slot in slots
         )

@@ -180,7 +180,9 @@ def _within_limits(execution: _Execution, run: Run, places: Mapping[str, Place])
             # Azure's reference of the command job: the system cancels a job that reaches its limit. How it says
             # so is not documented, nor what becomes of a pipeline: that it is canceled with it is assumed.
             execution.halts = "Canceled"
-            return _cut(run, step.name, log="The run was canceled: it reached its time limit.", after=place.limit)
+            return _cut(
+                run, step.name, log="The run was canceled: it reached its time limit.", after=place.limit
+            )
         if step.lasts > limit:
             # The limit is documented, what the service says at its end is not: the words are ours.
             message = f"The run was ended: it took longer than {limit.days} days, the most on its nodes."

@@ -104,7 +104,9 @@ class Commands:
             )
         if result.exit_code:
             return Run([_step(command, result, _failure(command, result))], {})
-        outputs = {name: _files(name, kind, result.outputs.get(name)) for name, kind in command.outputs.items()}
+        outputs = {
+            name: _files(name, kind, result.outputs.get(name)) for name, kind in command.outputs.items()
+        }
         return Run([_step(command, result, None)], outputs)
 
     def _result(self, command: CommandInputs) -> CommandResult:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from phi_finetune.emulator.catalogue import CatalogueModel
+from phi_finetune.emulator.assets.versions import AssetVersion
 from phi_finetune.emulator.marketplace.offers import Offer
 from phi_finetune.emulator.serverless_endpoints import refusals
 
@@ -67,20 +67,18 @@ def _of_a_registry(cloud: Cloud, model_id: str, registry: str, name: str) -> Ser
     offer = cloud.marketplace.offer(model_id)
     if offer is not None:
         return ServedModel(offer.model, offer.publisher.capitalize(), offer=offer)
-    versions = cloud.registries.versions(registry, "models", name)
     # Azure's page on deploying models as serverless APIs: it is always the latest version.
-    active = [one.content for one in versions if not one.archived]
-    if not active or not _is_offered(active[-1]):
+    latest = cloud.registries.store(registry).latest("models", name)
+    if latest.archived or not _is_offered(latest):
         raise refusals.not_offered(model_id)
     return ServedModel(name)
 
 
-def _is_offered(model: object) -> bool:
+def _is_offered(model: AssetVersion) -> bool:
     """Whether the catalogue offers a model without machines: in a tag, or later in its system metadata."""
-    if not isinstance(model, CatalogueModel):
-        return False
+    metadata = model.content.get("system_metadata") or {}
     tagged = model.tags.get("maas-inference", "").lower() == "true"
-    return tagged or "ServerlessMaaS" in model.system_metadata.get("deploymentOptions", ())
+    return tagged or "ServerlessMaaS" in metadata.get("deploymentOptions", ())
 
 
 def _of_the_workspace(cloud: Cloud, model_id: str, found: re.Match[str]) -> ServedModel:
