@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from phi_finetune.emulator.billing.bill import Bill, Charge
     from phi_finetune.emulator.core.clock import ClockStands
+    from phi_finetune.emulator.runners.commands import CommandInputs, CommandResult, Commands
     from phi_finetune.testing.credential import FakeCredential
     from phi_finetune.testing.fake_azure import FakeAzure, StillBilling, UnknownRoute, UnmetFault
     from phi_finetune.testing.light import JobStatus, fake_endpoint, fake_job, fake_model, fake_workspace
@@ -32,6 +33,9 @@ __all__ = [
     "Bill",
     "Charge",
     "ClockStands",
+    "CommandInputs",
+    "CommandResult",
+    "Commands",
     "FakeAzure",
     "FakeCredential",
     "JobStatus",
@@ -47,6 +51,7 @@ __all__ = [
 _HOMES = {
     "phi_finetune.emulator.billing.bill": ("Bill", "Charge"),
     "phi_finetune.emulator.core.clock": ("ClockStands",),
+    "phi_finetune.emulator.runners.commands": ("CommandInputs", "CommandResult", "Commands"),
     "phi_finetune.testing.credential": ("FakeCredential",),
     "phi_finetune.testing.fake_azure": ("FakeAzure", "StillBilling", "UnknownRoute", "UnmetFault"),
     "phi_finetune.testing.light": ("JobStatus", "fake_endpoint", "fake_job", "fake_model", "fake_workspace"),

@@ -16,6 +16,7 @@ from phi_finetune.emulator.core.clock import Clock, Progression
 from phi_finetune.emulator.core.fault_queue import Faults
 from phi_finetune.emulator.core.journal import Journal
 from phi_finetune.emulator.doors.inprocess import InProcessDoor
+from phi_finetune.emulator.runners.commands import Commands
 from phi_finetune.emulator.runners.runner import Runner
 from phi_finetune.testing.credential import FakeCredential
 from phi_finetune.testing.streaming import STREAMING_AT_ONCE
@@ -203,6 +204,15 @@ class FakeAzure:
     def faults(self) -> Faults:
         """What is to go wrong: ``faults.next(DeploymentFails())``, ``faults.at_rate(0.2, seed=7)``."""
         return self.cloud.faults
+
+    @property
+    def commands(self) -> Commands:
+        """What comes of the commands of jobs: ``commands.on("python train.py *", CommandResult(...))``.
+
+        No command is ever run. One whose outcome was not set completes after five minutes, and leaves a note in each
+        output.
+        """
+        return self.cloud.commands
 
     @property
     def endpoints(self) -> Mapping[str, Endpoint]:
