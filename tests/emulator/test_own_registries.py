@@ -61,6 +61,13 @@ def test_a_registry_starts_empty(cloud: Cloud) -> None:
         assert at(cloud, "GET", f"{kind}/any/versions/1").status == 404
 
 
+@pytest.mark.parametrize("names", [("AzureML",), ("one", "ONE")])
+def test_names_of_registries_are_unique(names: tuple[str, ...]) -> None:
+    """A mistake in a test is told: names count in any case."""
+    with pytest.raises(ValueError, match="already"):
+        Cloud(Settings(registries=names))
+
+
 def test_a_write_takes_its_time(cloud: Cloud) -> None:
     """A version is there once its operation has ended, which then tells its id (service.md)."""
     began = at(cloud, "PUT", "environments/tools/versions/1", {"properties": {"image": IMAGE}})
