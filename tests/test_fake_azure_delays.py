@@ -9,6 +9,7 @@ import pytest
 from asking import ask
 from azure.ai.ml.entities import ManagedOnlineEndpoint
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
+from making import put_component, put_environment
 from online import D, E, deployed, put_deployment, put_endpoint, wait
 from pipelines import start
 from tuning import PROMPT, REPLY, SIZE, trained
@@ -66,7 +67,36 @@ def make_model(cloud: Cloud) -> str:
     return "models/m/versions/1"
 
 
-MAKERS = (make_endpoint, make_deployment, make_cluster, make_job, make_model)
+def make_data(cloud: Cloud) -> str:
+    """Register a version of a data asset; its path."""
+    body = {"properties": {"dataUri": "https://example.com/a.csv", "dataType": "uri_file"}}
+    assert ask(cloud, "PUT", "data/m/versions/1", body).status == 201
+    return "data/m/versions/1"
+
+
+def make_environment(cloud: Cloud) -> str:
+    """Make a version of an environment; its path."""
+    assert put_environment(cloud, "m").status == 201
+    return "environments/m/versions/1"
+
+
+def make_component(cloud: Cloud) -> str:
+    """Make a version of a component; its path."""
+    put_environment(cloud)
+    assert put_component(cloud, "m").status == 201
+    return "components/m/versions/1"
+
+
+MAKERS = (
+    make_endpoint,
+    make_deployment,
+    make_cluster,
+    make_job,
+    make_model,
+    make_data,
+    make_environment,
+    make_component,
+)
 
 
 # Visibility
@@ -77,7 +107,8 @@ def test_new_things_are_not_there_at_first(slow: Cloud, make: Callable[[Cloud], 
     """The first two reads do not find what was made, in the words of what was never there."""
     path = make(slow)
     absent = ask(Cloud(), "GET", path)
-    first = ask(slow, "GET", path.upper().replace("MODELS/M/VERSIONS", "models/m/versions"))
+    # The name of an asset has its case; Azure Resource Manager takes the rest of a path in any.
+    first = ask(slow, "GET", path.upper().replace("/M/", "/m/"))
     assert first.status == absent.status == 404
     if absent.body:
         assert first.code == absent.code

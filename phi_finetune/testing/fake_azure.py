@@ -90,6 +90,9 @@ class FakeAzure:
             404, that of a serverless endpoint 400. 0 is never.
         registries: Names of registries besides Azure's own. They start empty, and can be written to.
 
+    Raises:
+        ValueError: A registry is named twice, or as one of Azure's own is.
+
     Attributes:
         cloud: The emulated services themselves, for what has no attribute here.
         credential: A credential that every client of Azure's takes.

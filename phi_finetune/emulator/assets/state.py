@@ -130,6 +130,14 @@ class Assets(AssetStore):
         model = _of_class(self.find("models", reference), FilesVersion)
         return {} if model.uri == model.id else model.files()
 
+    def model_type(self, reference: str) -> str:
+        """The type of the model that a deployment names: ``mlflow_model`` and so on.
+
+        Raises:
+            ServiceError: 404, where there is no such model; 400, for another kind of name.
+        """
+        return _of_class(self.find("models", reference), FilesVersion).type
+
     def find(self, kind: Kind, reference: str) -> AssetVersion:
         """What a reference leads to, in the workspace or in a registry.
 

@@ -66,8 +66,8 @@ def unfit(cloud: Cloud, place: Place) -> Failure | None:
         return None
     cluster = cloud.computes.find(compute)
     if place.nodes > cluster.max_nodes:
-        message = f"Requested {place.nodes} nodes but AzureMLCompute cluster only has {cluster.max_nodes} maximum nodes."
-        return Failure("UserError", message)
+        most = f"AzureMLCompute cluster only has {cluster.max_nodes} maximum nodes"
+        return Failure("UserError", f"Requested {place.nodes} nodes but {most}.")
     if place.gpus > cluster.size.gpus:
         # What torch says to the process whose GPU is not there.
         found = f"{place.gpus} GPUs asked for, {cluster.size.gpus} found"

@@ -15,6 +15,7 @@ from phi_finetune.emulator.online_endpoints import refusals, rules
 from phi_finetune.emulator.online_endpoints.containers import Rollout
 from phi_finetune.emulator.online_endpoints.deployment import Deployment, DeploymentSpec
 from phi_finetune.emulator.online_endpoints.endpoint import Endpoint
+from phi_finetune.emulator.online_endpoints.parts import check_parts
 
 if TYPE_CHECKING:
     from phi_finetune.emulator.cloud import Cloud
@@ -157,6 +158,7 @@ class Deployments:
         rules.check_count(spec.instances)
         rules.check_requests(spec.requests)
         rules.check_probes(spec.liveness, spec.readiness)
+        check_parts(self._cloud, spec)
         size = self._size(spec.instance_type)
         if existing is None and len(self._endpoint.deployments) >= rules.DEPLOYMENTS_PER_ENDPOINT:
             most = rules.DEPLOYMENTS_PER_ENDPOINT

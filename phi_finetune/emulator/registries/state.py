@@ -39,6 +39,9 @@ class Registries:
 
     They are ``azureml``, ``azureml-phi``, which shows the Phi models too, and those that the settings name.
 
+    Raises:
+        ValueError: The settings name one that is there.
+
     Attributes:
         written: What a client has put, by the id of the operation.
     """
@@ -50,9 +53,10 @@ class Registries:
         self._components = pipeline_components()
         public = {_MAIN, *(registry for model in self._models for registry in model.registries)}
         self._registries = {name: Registry(cloud, name, public=True) for name in public}
-        self._registries |= {
-            name.lower(): Registry(cloud, name, public=False) for name in cloud.settings.registries
-        }
+        for name in cloud.settings.registries:
+            if name.lower() in self._registries:
+                raise ValueError(f"there is a registry {name!r} already")
+            self._registries[name.lower()] = Registry(cloud, name, public=False)
         everything: list[_Content] = [*self._models, *self._components, *curated_environments()]
         for content in everything:
             self._show(content)
