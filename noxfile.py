@@ -48,9 +48,9 @@ def typing(session: nox.Session) -> None:
 
 @nox.session
 def examples(session: nox.Session) -> None:
-    """Run every example."""
+    """Run every example, and the tests that are one."""
     _install(session, "--group", "test", ".")
-    session.run("pytest", "tests/test_examples.py", *session.posargs)
+    session.run("pytest", "tests/test_examples.py", "tests/test_nightly_run.py", "examples", *session.posargs)
 
 
 @nox.session
