@@ -53,7 +53,7 @@ def test_the_new_model_takes_over(run: Run, fake_azure: FakeAzure) -> None:
     assert run() == NIGHT
     assert [(name, job.status) for name, job in fake_azure.jobs.items()] == [(NIGHT, "Completed")]
     (model,) = fake_azure.models[MODEL]
-    assert model.spec.tags == {"job": NIGHT, "day": "2026-11-24"}
+    assert model.tags == {"job": NIGHT, "day": "2026-11-24"}
     fake_azure.journal.expect(
         f"PUT */jobs/{NIGHT}",
         f"PUT */deployments/{NIGHT}",

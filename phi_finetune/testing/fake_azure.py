@@ -293,6 +293,24 @@ class FakeAzure:
         """
         self.cloud.registries.publish("models", name, version, like)
 
+    def publish_environment(
+        self, name: str, *, version: str, image: str = "mcr.microsoft.com/azureml/curated"
+    ) -> None:
+        """Let the ``azureml`` registry have a curated environment, or another version of one, in this fake only.
+
+        The fake knows a few curated environments, each in one version; a job or deployment that names another is
+        refused.
+
+        Args:
+            name: The environment, such as ``"AzureML-acpt-pytorch-2.2-cuda12.1"``.
+            version: The version.
+            image: Its image. Nothing is ever pulled.
+
+        Raises:
+            ValueError: There is that version already.
+        """
+        self.cloud.registries.publish_environment(name, version, image)
+
     def publish_component(self, name: str, *, version: str, like: str) -> None:
         """Let a pipeline of the ``azureml`` registry have a newer version, in this fake only.
 

@@ -217,6 +217,19 @@ def test_a_newer_component_is_published(azure: FakeAzure, registry: MLClient) ->
     assert newer.spec == {**older.spec, "version": "0.0.83"}
 
 
+def test_a_curated_environment_is_published(azure: FakeAzure) -> None:
+    """The fake knows few of them, and takes what a test adds; the workspace sees it as its own."""
+    name = "AzureML-acpt-pytorch-2.2-cuda12.1"
+    known = azure.ml_client().environments.get(name, label="latest").version
+    azure.publish_environment(name, version="41", image="mcr.microsoft.com/azureml/curated/acpt:41")
+    azure.publish_environment("AzureML-own", version="1")
+    assert known != "41"
+    assert azure.ml_client().environments.get(name, version="41").image.endswith("acpt:41")
+    assert azure.ml_client("azureml").environments.get("AzureML-own", label="latest").version == "1"
+    with pytest.raises(ValueError, match="a version '41' of .* already"):
+        azure.publish_environment(name, version="41")
+
+
 @pytest.mark.parametrize(
     ("name", "version", "like", "words"),
     [

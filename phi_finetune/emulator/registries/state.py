@@ -57,7 +57,9 @@ class Registries:
             if name.lower() in self._registries:
                 raise ValueError(f"there is a registry {name!r} already")
             self._registries[name.lower()] = Registry(cloud, name, public=False)
-        everything: list[_Content] = [*self._models, *self._components, *curated_environments()]
+        curated = curated_environments()
+        self._environments = len(curated)
+        everything: list[_Content] = [*self._models, *self._components, *curated]
         for content in everything:
             self._show(content)
 
@@ -110,6 +112,17 @@ class Registries:
             model = replace(new, version=version, created_order=order, archived=False)
             self._models.append(model)
             self._show(model)
+
+    def publish_environment(self, name: str, version: str, image: str) -> None:
+        """Let Azure's registry have a curated environment, or another version of one.
+
+        Raises:
+            ValueError: There is that version already.
+        """
+        if self.store(_MAIN).kinds["environments"].find(name, version) is not None:
+            raise ValueError(f"there is a version {version!r} of {name!r} already")
+        self._environments += 1
+        self._show(CatalogueEnvironment(name, version, image, "", self._environments))
 
     def component(self, asset_id: str) -> CatalogueComponent:
         """A component of Azure's own registry by its asset id.
