@@ -3,7 +3,8 @@
     python benchmarks/suites.py [--tests N] [--json]
 
 - ``nightly_s``: the tests of ``examples/nightly.py``, their fixtures included: a whole night and four faults. They run
-  in a process that has run them before, so that nothing is left to import.
+  in a process that has run them before, so that nothing is left to import. ``nightly_cpu_s`` is the processor's
+  share, which other work on the machine does not lengthen.
 - ``suite_200_s``: 200 tests, or as many as are asked for, each of which takes a whole fine-tune on a fake of its own,
   from look-up to the endpoint's deletion, with this library. From the start of pytest to its end, imports included;
   in two processes where pytest-xdist is there, else in one.
@@ -20,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -49,25 +51,33 @@ def test_lifecycle(workspace, number):
 
 
 class Seconds:
-    """Adds up what the set-up, the calls and the tear-down of tests take."""
+    """Adds up what the set-up, the calls and the tear-down of tests take: all of it, and the processor's share."""
 
     def __init__(self) -> None:
-        self.total = 0.0
+        self.total = self.cpu = 0.0
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self) -> Generator[None, object, object]:
+        """Add a test's processor time."""
+        started = time.process_time()
+        result = yield
+        self.cpu += time.process_time() - started
+        return result
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Add a phase of a test."""
         self.total += report.duration
 
 
-def nightly_s() -> float:
-    """What the tests of the nightly run take once everything is imported, in seconds."""
+def nightly() -> Seconds:
+    """What the tests of the nightly run take once everything is imported."""
     command = [*ALONE, "--rootdir", str(ROOT), str(ROOT / "examples" / "test_nightly.py")]
     for _ in range(2):
         seconds = Seconds()
         with contextlib.redirect_stdout(io.StringIO()) as printed:
             if pytest.main(command, plugins=[seconds]) != 0:
                 raise RuntimeError(printed.getvalue())
-    return seconds.total
+    return seconds
 
 
 def suite_s(tests: int) -> float:
@@ -85,8 +95,9 @@ def suite_s(tests: int) -> float:
 
 
 def figures(tests: int) -> dict[str, float]:
-    """Both figures."""
-    return {"nightly_s": nightly_s(), f"suite_{tests}_s": suite_s(tests)}
+    """Every figure."""
+    night = nightly()
+    return {"nightly_s": night.total, "nightly_cpu_s": night.cpu, f"suite_{tests}_s": suite_s(tests)}
 
 
 def main() -> None:

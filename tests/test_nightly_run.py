@@ -85,8 +85,11 @@ def test_a_run_that_was_cut_off_after_the_promotion_is_finished(fake_azure: Fake
     with pytest.raises(HttpResponseError, match="AuthorizationFailed"):
         run(fake_azure, folder)
     assert fake_azure.endpoints[nightly.ENDPOINT].traffic == {NIGHT: 100}
+    fake_azure.journal.clear()
     assert run(fake_azure, folder) == NIGHT
     assert serving(fake_azure) == NIGHT
+    for made in ("jobs", "models", "deployments"):
+        assert not fake_azure.journal.filter(method="PUT", path=f"*/{made}/*")
 
 
 def test_it_runs_as_a_script(
