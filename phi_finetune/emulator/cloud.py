@@ -14,10 +14,12 @@ from phi_finetune.emulator.billing.bill import Bill
 from phi_finetune.emulator.billing.state import bill
 from phi_finetune.emulator.computes.routes import ROUTES as COMPUTES
 from phi_finetune.emulator.computes.state import Computes
+from phi_finetune.emulator.core.api_version import require_api_version
 from phi_finetune.emulator.core.clock import Clock, Progression
 from phi_finetune.emulator.core.errors import ServiceError, envelope, mlflow_envelope
 from phi_finetune.emulator.core.fault_queue import Faults
 from phi_finetune.emulator.core.faults import AnswerNeverCame, NobodyListens, RequestFault
+from phi_finetune.emulator.core.hosts import ARM
 from phi_finetune.emulator.core.http import Request, Response, empty, json_answer
 from phi_finetune.emulator.core.ids import Ids
 from phi_finetune.emulator.core.journal import Entry, Journal, without_signature
@@ -31,6 +33,7 @@ from phi_finetune.emulator.jobs.state import Jobs
 from phi_finetune.emulator.mlflow.routes import ROUTES as MLFLOW
 from phi_finetune.emulator.online_endpoints.routes import ROUTES as ONLINE_ENDPOINTS
 from phi_finetune.emulator.online_endpoints.state import OnlineEndpoints
+from phi_finetune.emulator.refused.routes import refused
 from phi_finetune.emulator.registries.routes import ROUTES as REGISTRIES
 from phi_finetune.emulator.registries.state import Registries
 from phi_finetune.emulator.run_history.routes import ROUTES as RUN_HISTORY
@@ -185,7 +188,10 @@ class Cloud:
 
     def _answer(self, request: Request, route: Route) -> Response:
         try:
+            # The order of these refusals is assumed.
             self.identity.admit(request, route.audience)
+            if route.host == ARM:
+                require_api_version(request)
             self.workspace.admit(request)
             self.visibility.check(request)
             answer = route.handler(self, request)
@@ -205,6 +211,9 @@ class Cloud:
 
     def _unknown(self, request: Request) -> Response:
         where = f"{request.method} {without_signature(request.url)}"
+        left_out = refused(request)
+        if left_out:
+            where += f" ({left_out} are not emulated)"
         self.unrouted.append(where)
         message = f"The emulator has no route for {where}."
         return json_answer(501, {"error": {"code": "NotImplemented", "message": message}})
