@@ -68,9 +68,7 @@ def _real() -> Iterator[Door]:
 def _plain(credential: TokenCredential, account: Mapping[str, str], cloud: Cloud | None) -> Door:
     """Clients as anybody makes them, who knows of no fake."""
     workspace = MLClient(credential, *(account[name] for name in ACCOUNT), enable_telemetry=False)
-    return Door(
-        workspace, MLClient(credential, registry_name="azureml", enable_telemetry=False), cloud
-    )
+    return Door(workspace, MLClient(credential, registry_name="azureml", enable_telemetry=False), cloud)
 
 
 DOORS: Mapping[str, Callable[[], AbstractContextManager[Door]]] = {

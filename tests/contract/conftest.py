@@ -26,7 +26,9 @@ _MACHINE = dict(os.environ)
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let tests that cost money run against the real service only where somebody says so."""
     parser.addoption(
-        "--costs", action="store_true", help="with -m real_service: also run jobs and deployments, which cost money"
+        "--costs",
+        action="store_true",
+        help="with -m real_service: also run jobs and deployments, which cost money",
     )
 
 

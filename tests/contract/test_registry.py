@@ -52,7 +52,8 @@ def test_a_missing_component_is_not_found(registry: WatchedClient) -> None:
 
 
 @pytest.mark.operation(
-    "registry.components.list", partial="The registry has the pipeline for chat completion and its steps alone."
+    "registry.components.list",
+    partial="The registry has the pipeline for chat completion and its steps alone.",
 )
 def test_list_components(registry: WatchedClient) -> None:
     """A name's versions are listed, and the name is among all."""
