@@ -2,8 +2,8 @@
 
 A test says by ``@pytest.mark.operation("models.get", "models.list")`` which operations of azure-ai-ml it shows, and
 fails if it does not call them; ``partial="..."`` says what the fake lacks, and ``local=True`` that no request is
-sent. ``@pytest.mark.refused("schedules.get")`` says which operation it shows to be answered with 501. The page about
-the operations is made from these markers.
+sent. ``@pytest.mark.refused("schedules.get", what="schedules")`` says which operation it shows to be answered with
+501, and what is not emulated. The page about the operations is made from these markers.
 """
 
 from __future__ import annotations
@@ -11,12 +11,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from uuid import uuid4
 
 import pytest
 from service_doors import DOORS, Door, NoAccount
-from watched_client import WatchedClient, not_called
+from watched_client import Watch, WatchedClient
 
 _REAL = "real_service"
 _MACHINE = dict(os.environ)
@@ -33,13 +32,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave the real service out, unless ``-m`` names it."""
-    if _REAL in config.option.markexpr:
-        return
+    """Leave the real service out, unless ``-m`` names it; it has everything that the fake refuses."""
+    asked_for = _REAL in config.option.markexpr
     real = [item for item in items if item.get_closest_marker(_REAL) is not None]
-    if real:
-        config.hook.pytest_deselected(items=real)
-        items[:] = [item for item in items if item not in set(real)]
+    left_out = {item for item in real if not asked_for or item.get_closest_marker("refused") is not None}
+    if left_out:
+        config.hook.pytest_deselected(items=list(left_out))
+        items[:] = [item for item in items if item not in left_out]
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -53,36 +52,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
     """Hold a test that passed to what its markers say."""
     yield
-    for mark in item.iter_markers("operation"):
-        watch = getattr(item, "funcargs", {})["watch"]
+    watch = getattr(item, "funcargs", {}).get("watch")
+    for mark in [*item.iter_markers("operation"), *item.iter_markers("refused")]:
+        assert watch is not None, "the test says what it shows, and has no client to show it with"
         watch.require(mark.args, local=mark.kwargs.get("local", False))
-
-
-@dataclass
-class Watch:
-    """What a test has called, and what was asked of the fake meanwhile."""
-
-    door: Door
-    called: set[str] = field(default_factory=set)
-    before: int = 0
-
-    def __post_init__(self) -> None:
-        self.before = self.sent
-
-    @property
-    def sent(self) -> int:
-        """How many requests the fake has had; 0 for the real service."""
-        return len(self.door.cloud.journal) if self.door.cloud else 0
-
-    def require(self, declared: tuple[str, ...], *, local: bool) -> None:
-        """Fail unless the declared operations were called, and answered by the fake as far as it was asked."""
-        missing = not_called(declared, self.called)
-        assert not missing, f"the test says it shows {', '.join(missing)}, and did not call it"
-        if self.door.cloud is None:
-            return
-        asked = list(self.door.cloud.journal)[self.before :]
-        assert not (local and asked), f"the test says nothing is sent, and the fake was asked: {asked}"
-        assert not self.door.cloud.unrouted, f"not answered: {self.door.cloud.unrouted}"
 
 
 @pytest.fixture(
@@ -112,19 +85,19 @@ def machine_environment(clean_environment: None, door: Door, monkeypatch: pytest
 @pytest.fixture
 def watch(door: Door) -> Watch:
     """What the test calls."""
-    return Watch(door)
+    return Watch(door.cloud)
 
 
 @pytest.fixture
-def ml(watch: Watch) -> WatchedClient:
+def ml(door: Door, watch: Watch) -> WatchedClient:
     """A client of the workspace, whose calls are noted."""
-    return WatchedClient(watch.door.workspace, watch.called)
+    return WatchedClient(door.workspace, watch)
 
 
 @pytest.fixture
-def registry(watch: Watch) -> WatchedClient:
+def registry(door: Door, watch: Watch) -> WatchedClient:
     """A client of the registry ``azureml``, whose calls are noted."""
-    return WatchedClient(watch.door.registry, watch.called, "registry.")
+    return WatchedClient(door.registry, watch, "registry.")
 
 
 @pytest.fixture(scope="session")

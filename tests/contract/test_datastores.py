@@ -12,7 +12,8 @@ def test_get(ml: WatchedClient) -> None:
     assert (default.name, default.type.lower()) == ("workspaceblobstore", "azureblob")
     found = ml.datastores.get("workspaceblobstore")
     assert (found.account_name, found.container_name) == (default.account_name, default.container_name)
-    assert found.account_name and found.container_name
+    assert found.account_name
+    assert found.container_name
 
 
 @pytest.mark.operation("datastores.list", partial="Of the four that a workspace is born with, two are there.")

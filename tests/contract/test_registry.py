@@ -1,9 +1,8 @@
 from __future__ import annotations
 
 import pytest
-from watched_client import WatchedClient
-
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
+from watched_client import WatchedClient
 
 PIPELINE = "chat_completion_pipeline"
 

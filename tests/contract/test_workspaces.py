@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+from azure.ai.ml.entities import FeatureStore
 from azure.core.exceptions import ResourceNotFoundError
 from watched_client import WatchedClient
 
@@ -28,3 +29,21 @@ def test_a_missing_one_is_not_found(ml: WatchedClient) -> None:
 def test_list(ml: WatchedClient, scope: str) -> None:
     """The workspace is among those of its group, and of its subscription."""
     assert ml.workspace_name in [one.name for one in ml.workspaces.list(scope=scope)]
+
+
+@pytest.mark.operation(
+    "feature_stores.list",
+    "feature_stores.get",
+    "feature_stores.begin_delete",
+    "feature_stores.begin_update",
+    partial="There is none.",
+)
+def test_feature_stores(ml: WatchedClient) -> None:
+    """A feature store is a workspace of another kind: this one is none, and one that is missing is not found."""
+    assert ml.workspace_name not in [store.name for store in ml.feature_stores.list()]
+    with pytest.raises(ResourceNotFoundError):
+        ml.feature_stores.get("pf-no-such-store")
+    with pytest.raises(ResourceNotFoundError):
+        ml.feature_stores.begin_delete("pf-no-such-store")
+    with pytest.raises(ResourceNotFoundError):
+        ml.feature_stores.begin_update(FeatureStore(name="pf-no-such-store"))

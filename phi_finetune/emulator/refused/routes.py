@@ -77,6 +77,7 @@ REFUSED = (
     Refused("compute instances", ARM, f"{_COMPUTE}/restart", ("POST",)),
     Refused("compute instances", ARM, f"{_COMPUTE}/enableSso", ("POST",)),
     Refused("model packages", ARM, f"{WORKSPACE}/models/{{name}}/versions/{{version}}/package", ("POST",)),
+    Refused("deletions of jobs", ARM, f"{WORKSPACE}/jobs/{{job}}", ("DELETE",)),
     Refused("services of a running job", API, f"{HISTORY}/runs/{{run}}/serviceinstances{_BELOW}"),
     Refused("indexes", API, f"/genericasset{WORKSPACE}/indexes{_BELOW}"),
     Refused(
