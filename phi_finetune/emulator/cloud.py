@@ -130,7 +130,7 @@ class Cloud:
         self._lock = threading.RLock()
 
     def handle(self, request: Request) -> Response:
-        """Answer a request. An unknown route is answered with 501, which no client retries, and remembered.
+        """Answer a request. What is not emulated is answered with 501, which no client retries, and remembered.
 
         Raises:
             NobodyListens: A test asked for this: the request was not carried out.
@@ -198,6 +198,8 @@ class Cloud:
             self.visibility.note(request, answer)
             return answer
         except ServiceError as error:
+            if error.status == 501:
+                self._left_out(request, error.message)
             return self._refusal(route, error)
 
     def _noted(self, request: Request, route: Route | None, answer: Response) -> Response:
@@ -210,13 +212,16 @@ class Cloud:
         self.journal.add(Entry(request.method, url, status, self.clock.now(), name, request.body))
 
     def _unknown(self, request: Request) -> Response:
-        where = f"{request.method} {without_signature(request.url)}"
         left_out = refused(request)
-        if left_out:
-            where += f" ({left_out} are not emulated)"
-        self.unrouted.append(where)
+        where = self._left_out(request, f"{left_out} are not emulated" if left_out else None)
         message = f"The emulator has no route for {where}."
         return json_answer(501, {"error": {"code": "NotImplemented", "message": message}})
+
+    def _left_out(self, request: Request, why: str | None) -> str:
+        """Remember a request that is not emulated; what is remembered is given."""
+        where = f"{request.method} {without_signature(request.url)}"
+        self.unrouted.append(f"{where} ({why})" if why else where)
+        return self.unrouted[-1]
 
     def _refusal(self, route: Route, error: ServiceError) -> Response:
         if error.bare:

@@ -36,7 +36,7 @@ __all__ = ["FakeAzure", "StillBilling", "UnknownRoute", "UnmetFault"]
 
 
 class UnknownRoute(AssertionError):
-    """The code under test asked for something that the fake does not know; it was answered with 501."""
+    """The code under test asked for something that the fake does not know, or that stays out; the answer was 501."""
 
 
 class StillBilling(AssertionError):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pipelines
 import pytest
 from azure.ai.ml import Input, dsl
-from azure.ai.ml.entities import PipelineJob
+from azure.ai.ml.entities import CronTrigger, JobSchedule, PipelineJob
 from azure.core.exceptions import HttpResponseError, ResourceExistsError, ResourceNotFoundError
 from service_doors import Door
 from watched_client import WatchedClient
@@ -181,3 +181,14 @@ def test_a_missing_one_is_not_found(ml: WatchedClient, unique: Callable[[str], s
     """It is a 404."""
     with pytest.raises(ResourceNotFoundError):
         ml.jobs.get(unique("job"))
+
+
+@pytest.mark.refused("schedules.begin_create_or_update", what="schedules")
+def test_a_schedule_stays_out(ml: WatchedClient, door: Door, folder: Path) -> None:
+    """A job cannot be put on a schedule."""
+    assert door.cloud is not None
+    job, trigger = fine_tune(door, folder, "nightly"), CronTrigger(expression="0 0 * * *")
+    with pytest.raises(HttpResponseError, match="schedules are not emulated") as refused:
+        ml.schedules.begin_create_or_update(JobSchedule(name="s", trigger=trigger, create_job=job))
+    assert refused.value.status_code == 501
+    door.cloud.unrouted.clear()

@@ -358,11 +358,11 @@ def model_package() -> ModelPackage:
 def test_what_stays_out_says_so(
     ml: WatchedClient, registry: WatchedClient, door: Door, name: str, what: str
 ) -> None:
-    """The client raises, the answer was 501, and it names what is not emulated."""
+    """The client raises, the last answer was 501, and what it names as not emulated is remembered."""
     assert door.cloud is not None
     door.cloud.journal.clear()
-    with pytest.raises(AzureError) as raised:
+    with pytest.raises(AzureError):
         REFUSED[name][1](registry if name.startswith("registry.") else ml)
     assert [entry.status for entry in door.cloud.journal][-1] == 501
-    assert what in f"{raised.value} {door.cloud.unrouted}"
+    assert what in door.cloud.unrouted[-1]
     door.cloud.unrouted.clear()

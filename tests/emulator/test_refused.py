@@ -6,6 +6,7 @@ import pytest
 from asking import ask
 
 from phi_finetune.emulator.cloud import ROUTER, Cloud
+from phi_finetune.emulator.core.faults import Answer
 from phi_finetune.emulator.core.http import Request
 from phi_finetune.emulator.refused.routes import REFUSED, Refused, refused
 from phi_finetune.testing import FakeAzure, UnknownRoute
@@ -71,3 +72,20 @@ def test_the_block_ends_with_the_reason() -> None:
         FakeAzure() as azure,
     ):
         ask(azure.cloud, "GET", "schedules")
+
+
+def test_a_kind_that_stays_out_fails_the_test_too() -> None:
+    """A route that knows the address, but not what is asked of it, says so in the same two places."""
+    cloud = Cloud()
+    body = {"properties": {"computeType": "ComputeInstance", "properties": {}}}
+    answer = ask(cloud, "PUT", "computes/mine", body)
+    assert (answer.status, len(cloud.unrouted)) == (501, 1)
+    assert f"({answer.message})" in cloud.unrouted[0]
+
+
+def test_a_501_that_a_test_asked_for_is_none() -> None:
+    """A fault is what the test wants, and fails nothing."""
+    cloud = Cloud()
+    cloud.faults.next(Answer("GET */jobs", 501))
+    assert ask(cloud, "GET", "jobs").status == 501
+    assert cloud.unrouted == []
