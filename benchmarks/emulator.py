@@ -92,7 +92,7 @@ def figures(runs: int, count: int, jobs: int, tests: int) -> dict[str, float]:
 
 
 def _rate(cloud: Cloud, session: requests.Session, count: int) -> float:
-    url = f"https://management.azure.com{cloud.workspace.id}"
+    url = f"https://management.azure.com{cloud.workspace.id}?api-version=2024-10-01"
     session.headers.update(_bearer(cloud))
     session.get(url, timeout=10).raise_for_status()
     started = time.perf_counter()

@@ -18,6 +18,7 @@ from pathlib import Path
 from phi_finetune.emulator.cloud import ROUTER
 from phi_finetune.emulator.core.hosts import LOCATION, REGISTRY, WORKSPACE
 from phi_finetune.emulator.core.router import Route
+from phi_finetune.emulator.refused.routes import REFUSED, Refused
 
 PAGE = Path(__file__).parent.parent / "docs" / "wire-coverage.md"
 
@@ -36,6 +37,16 @@ These stand for a longer part of a path:
 {parts}
 """
 
+REFUSED_HEAD = """
+## What stays out
+
+These are answered with 501 on purpose, and the answer says what is not emulated. [](operation-coverage.md) has the
+operations of azure-ai-ml that ask for them.
+
+| what is not emulated | method | host | path |
+|---|---|---|---|
+"""
+
 PARTS = {"/WORKSPACE": WORKSPACE, "/LOCATION": LOCATION, "/REGISTRY": REGISTRY}
 """What stands for a long part of a path."""
 
@@ -50,7 +61,8 @@ def render() -> str:
     parts = "\n".join(f"| {name} | `{path}` |" for name, path in PARTS.items())
     head = HEAD.format(count=len(ROUTER.routes), parts=parts)
     families = sorted(ROUTER.routes, key=_family)
-    return head + "".join(_section(name, list(routes)) for name, routes in groupby(families, key=_family))
+    sections = [_section(name, list(routes)) for name, routes in groupby(families, key=_family)]
+    return head + "".join(sections) + REFUSED_HEAD + "".join(_refused(part) for part in REFUSED)
 
 
 def _section(family: str, routes: list[Route]) -> str:
@@ -59,6 +71,12 @@ def _section(family: str, routes: list[Route]) -> str:
     )
     title = TITLES.get(family, family.replace("_", " ").capitalize())
     return f"\n## {title}\n\n| method | host | path | what it answers |\n|---|---|---|---|\n{rows}\n"
+
+
+def _refused(part: Refused) -> str:
+    methods = "any" if len(part.methods) > 3 else ", ".join(part.methods)
+    path = _short(part.path).replace("{below:path}", "…")
+    return f"| {part.what} | {methods} | {part.host} | `{path}` |\n"
 
 
 def _family(route: Route) -> str:

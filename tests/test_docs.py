@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import re
 import runpy
+import subprocess
+import sys
 from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -20,6 +23,15 @@ def test_the_wire_coverage_is_that_of_the_emulator() -> None:
     """The page lists the routes as they are; ``python scripts/make_wire_coverage.py`` writes it anew."""
     made = runpy.run_path(str(ROOT / "scripts" / "make_wire_coverage.py"))["render"]()
     assert (DOCS / "wire-coverage.md").read_text(encoding="utf-8") == made
+
+
+def test_the_operation_coverage_is_that_of_the_contract_tests() -> None:
+    """The page says what their markers say; ``python scripts/make_operation_coverage.py`` writes it anew."""
+    if f"azure-ai-ml {version('azure-ai-ml')}," not in (DOCS / "operation-coverage.md").read_text("utf-8"):
+        pytest.skip("the page is about the operations of another azure-ai-ml")
+    command = [sys.executable, str(ROOT / "scripts" / "make_operation_coverage.py"), "--check"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_every_public_module_is_in_the_reference() -> None:

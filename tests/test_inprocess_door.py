@@ -69,7 +69,11 @@ def token(cloud: Cloud) -> dict[str, str]:
 
 def get_workspace(cloud: Cloud) -> requests.Response:
     """Ask for the workspace of a cloud."""
-    return requests.get(f"https://management.azure.com{cloud.workspace.id}", headers=token(cloud), timeout=5)
+    return requests.get(
+        f"https://management.azure.com{cloud.workspace.id}?api-version=2024-10-01",
+        headers=token(cloud),
+        timeout=5,
+    )
 
 
 def blob_url(cloud: Cloud, path: str = "some.txt") -> str:
@@ -101,7 +105,7 @@ def test_a_request_to_azure_is_answered() -> None:
 def test_an_answer_can_be_streamed() -> None:
     """A body is read in pieces where the caller asks for that."""
     with InProcessDoor(Cloud()) as cloud:
-        url = f"https://management.azure.com{cloud.workspace.id}"
+        url = f"https://management.azure.com{cloud.workspace.id}?api-version=2024-10-01"
         with requests.get(url, headers=token(cloud), stream=True, timeout=5) as answer:
             pieces = list(answer.iter_content(100))
     assert len(pieces) > 1
@@ -163,7 +167,7 @@ def test_a_token_of_another_tenant_is_not_owned() -> None:
     """A token decides before the URL does, so nobody is answered with somebody else's token."""
     other = Cloud()
     with InProcessDoor(Cloud()) as cloud:
-        url = f"https://management.azure.com{cloud.workspace.id}"
+        url = f"https://management.azure.com{cloud.workspace.id}?api-version=2024-10-01"
         with pytest.raises(AzureRequestRefused):
             requests.get(url, headers=token(other), timeout=5)
 
@@ -256,7 +260,7 @@ def test_endpoints_of_one_name_are_told_apart_by_key() -> None:
     """Two clouds may have an endpoint of one name, and so of one host; the key leads to its own."""
     with InProcessDoor(Cloud()) as one, InProcessDoor(Cloud()) as two:
         for cloud in (one, two):
-            url = f"https://management.azure.com{cloud.workspace.id}/onlineEndpoints/phi-test"
+            url = f"https://management.azure.com{cloud.workspace.id}/onlineEndpoints/phi-test?api-version=2024-10-01"
             requests.put(url, json={"properties": {"authMode": "Key"}}, headers=token(cloud), timeout=5)
         key = two.endpoints.find("phi-test").keys["Primary"]
         uri = two.endpoints.find("phi-test").scoring_uri
@@ -343,7 +347,7 @@ def test_threads_share_a_cloud() -> None:
     """Requests of many threads to one cloud are answered one after the other, and none is lost."""
 
     def make(number: int) -> int:
-        url = f"https://management.azure.com{cloud.workspace.id}/onlineEndpoints/phi-{number}"
+        url = f"https://management.azure.com{cloud.workspace.id}/onlineEndpoints/phi-{number}?api-version=2024-10-01"
         body = {"properties": {"authMode": "Key"}}
         return requests.put(url, json=body, headers=token(cloud), timeout=5).status_code
 

@@ -123,7 +123,9 @@ def test_a_service_principal_signs_in(either: requests.Session, cloud: Cloud) ->
     url = f"https://login.microsoftonline.com/{cloud.tenant_id}/oauth2/v2.0/token"
     given = either.post(url, data=form, timeout=5).json()
     answer = either.get(
-        f"{ARM}{cloud.workspace.id}", headers={"Authorization": f"Bearer {given['access_token']}"}, timeout=5
+        f"{ARM}{cloud.workspace.id}?api-version=2024-10-01",
+        headers={"Authorization": f"Bearer {given['access_token']}"},
+        timeout=5,
     )
     assert (answer.status_code, answer.reason, answer.json()["name"]) == (200, "OK", "phi-lab")
     assert int(answer.headers["Content-Length"]) == len(answer.content)
@@ -182,7 +184,7 @@ def test_a_lost_answer_is_a_broken_connection(
 ) -> None:
     """The client meets an error of the connection, and the next request is answered."""
     cloud.faults.next(fault)
-    url = f"{ARM}{cloud.workspace.id}"
+    url = f"{ARM}{cloud.workspace.id}?api-version=2024-10-01"
     with pytest.raises((requests.ConnectionError, requests.exceptions.ChunkedEncodingError)):
         either.get(url, headers=token(cloud), timeout=5)
     assert either.get(url, headers=token(cloud), timeout=5).status_code == 200
@@ -193,7 +195,7 @@ def test_silence_lasts_until_the_client_has_had_enough(client: requests.Session,
     """The client's own timeout ends it."""
     cloud.faults.next(Silence("GET *"))
     with pytest.raises(requests.ReadTimeout):
-        client.get(f"{ARM}{cloud.workspace.id}", headers=token(cloud), timeout=0.1)
+        client.get(f"{ARM}{cloud.workspace.id}?api-version=2024-10-01", headers=token(cloud), timeout=0.1)
 
 
 @pytest.mark.parametrize(
@@ -285,7 +287,9 @@ def test_a_client_may_leave_at_any_time(cloud: Cloud, sent: str, capfd: pytest.C
         with connect(door) as connection:
             connection.sendall(b"CONNECT management.azure.com:443 HTTP/1.1\r\n\r\n")
             assert connection.recv(1000).startswith(b"HTTP/1.1 200 ")
-        answer = client.get(f"{ARM}{cloud.workspace.id}", headers=token(cloud), timeout=5)
+        answer = client.get(
+            f"{ARM}{cloud.workspace.id}?api-version=2024-10-01", headers=token(cloud), timeout=5
+        )
         # These are still there when it closes.
         left = [connect(door), tunnel(door), tunnel(door)]
         left[-1].sendall(b"POST / HTTP/1.1\r\nContent-Length: 1\r\n\r\n")
@@ -301,7 +305,7 @@ def test_a_client_that_trusts_somebody_else_is_not_served(door: ProxyDoor, cloud
     with ProxyDoor(cloud) as other, client_of(door) as client:
         client.verify = str(other.ca_file)
         with pytest.raises(requests.exceptions.SSLError):
-            client.get(f"{ARM}{cloud.workspace.id}", headers=token(cloud), timeout=5)
+            client.get(f"{ARM}{cloud.workspace.id}?api-version=2024-10-01", headers=token(cloud), timeout=5)
 
 
 def test_two_proxies_lead_to_two_clouds() -> None:
@@ -311,7 +315,7 @@ def test_two_proxies_lead_to_two_clouds() -> None:
         assert first.url != second.url
         for door, cloud, other in ((first, one, two), (second, two, one)):
             with client_of(door) as client:
-                url = f"{ARM}{cloud.workspace.id}"
+                url = f"{ARM}{cloud.workspace.id}?api-version=2024-10-01"
                 assert client.get(url, headers=token(cloud), timeout=5).status_code == 200
                 assert client.get(url, headers=token(other), timeout=5).status_code == 401
     assert (len(one.journal), len(two.journal)) == (2, 2)
@@ -399,7 +403,7 @@ def get_workspace(printed: dict[str, str]) -> int:
         bearer = json.loads(answer.read())["access_token"]
     where = (
         f"{ARM}/subscriptions/{printed['AZURE_SUBSCRIPTION_ID']}/resourceGroups/{printed['AZURE_RESOURCE_GROUP']}"
-        f"/providers/Microsoft.MachineLearningServices/workspaces/{printed['AZUREML_WORKSPACE_NAME']}"
+        f"/providers/Microsoft.MachineLearningServices/workspaces/{printed['AZUREML_WORKSPACE_NAME']}?api-version=2024-10-01"
     )
     asked = urllib.request.Request(where, headers={"Authorization": f"Bearer {bearer}"})
     with opener.open(asked, timeout=5) as answer:

@@ -14,10 +14,12 @@ from phi_finetune.emulator.billing.bill import Bill
 from phi_finetune.emulator.billing.state import bill
 from phi_finetune.emulator.computes.routes import ROUTES as COMPUTES
 from phi_finetune.emulator.computes.state import Computes
+from phi_finetune.emulator.core.api_version import require_api_version
 from phi_finetune.emulator.core.clock import Clock, Progression
 from phi_finetune.emulator.core.errors import ServiceError, envelope, mlflow_envelope
 from phi_finetune.emulator.core.fault_queue import Faults
 from phi_finetune.emulator.core.faults import AnswerNeverCame, NobodyListens, RequestFault
+from phi_finetune.emulator.core.hosts import ARM
 from phi_finetune.emulator.core.http import Request, Response, empty, json_answer
 from phi_finetune.emulator.core.ids import Ids
 from phi_finetune.emulator.core.journal import Entry, Journal, without_signature
@@ -33,6 +35,7 @@ from phi_finetune.emulator.marketplace.state import Marketplace
 from phi_finetune.emulator.mlflow.routes import ROUTES as MLFLOW
 from phi_finetune.emulator.online_endpoints.routes import ROUTES as ONLINE_ENDPOINTS
 from phi_finetune.emulator.online_endpoints.state import OnlineEndpoints
+from phi_finetune.emulator.refused.routes import refused
 from phi_finetune.emulator.registries.routes import ROUTES as REGISTRIES
 from phi_finetune.emulator.registries.state import Registries
 from phi_finetune.emulator.run_history.routes import ROUTES as RUN_HISTORY
@@ -140,7 +143,7 @@ class Cloud:
         self._lock = threading.RLock()
 
     def handle(self, request: Request) -> Response:
-        """Answer a request. An unknown route is answered with 501, which no client retries, and remembered.
+        """Answer a request. What is not emulated is answered with 501, which no client retries, and remembered.
 
         Raises:
             NobodyListens: A test asked for this: the request was not carried out.
@@ -206,13 +209,18 @@ class Cloud:
 
     def _answer(self, request: Request, route: Route) -> Response:
         try:
+            # The order of these refusals is assumed.
             self.identity.admit(request, route.audience)
+            if route.host == ARM:
+                require_api_version(request)
             self.workspace.admit(request)
             self.visibility.check(request)
             answer = route.handler(self, request)
             self.visibility.note(request, answer)
             return answer
         except ServiceError as error:
+            if error.status == 501:
+                self._left_out(request, error.message)
             return self._refusal(route, error)
 
     def _noted(self, request: Request, route: Route | None, answer: Response) -> Response:
@@ -225,10 +233,16 @@ class Cloud:
         self.journal.add(Entry(request.method, url, status, self.clock.now(), name, request.body))
 
     def _unknown(self, request: Request) -> Response:
-        where = f"{request.method} {without_signature(request.url)}"
-        self.unrouted.append(where)
+        left_out = refused(request)
+        where = self._left_out(request, f"{left_out} are not emulated" if left_out else None)
         message = f"The emulator has no route for {where}."
         return json_answer(501, {"error": {"code": "NotImplemented", "message": message}})
+
+    def _left_out(self, request: Request, why: str | None) -> str:
+        """Remember a request that is not emulated; what is remembered is given."""
+        where = f"{request.method} {without_signature(request.url)}"
+        self.unrouted.append(f"{where} ({why})" if why else where)
+        return self.unrouted[-1]
 
     def _refusal(self, route: Route, error: ServiceError) -> Response:
         if error.bare:

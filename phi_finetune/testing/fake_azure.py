@@ -44,7 +44,7 @@ __all__ = ["FakeAzure", "StillBilling", "UnknownRoute", "UnmetFault"]
 
 
 class UnknownRoute(AssertionError):
-    """The code under test asked for something that the fake does not know; it was answered with 501."""
+    """The code under test asked for something that the fake does not know, or that stays out; the answer was 501."""
 
 
 class StillBilling(AssertionError):
@@ -302,7 +302,7 @@ class FakeAzure:
         refused.
 
         Args:
-            name: The environment, such as ``"AzureML-acpt-pytorch-2.2-cuda12.1"``.
+            name: The environment, such as ``"acpt-pytorch-2.8-cuda12.6"``.
             version: The version.
             image: Its image. Nothing is ever pulled.
 

@@ -35,7 +35,9 @@ def client(azure: FakeAzure) -> MLClient:
 def get_workspace(cloud: Cloud) -> requests.Response:
     """Ask for the workspace, with requests alone."""
     headers = {"Authorization": f"Bearer {cloud.identity.issue(ARM_AUDIENCE)[0]}"}
-    return requests.get(f"https://management.azure.com{cloud.workspace.id}", headers=headers, timeout=5)
+    return requests.get(
+        f"https://management.azure.com{cloud.workspace.id}?api-version=2024-10-01", headers=headers, timeout=5
+    )
 
 
 def statuses(azure: FakeAzure, method: str) -> list[int | None]:

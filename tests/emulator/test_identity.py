@@ -122,7 +122,7 @@ def test_the_machine_refuses_others(cloud: Cloud, url: str, headers: dict[str, s
 def test_a_token_of_another_tenant_is_refused(cloud: Cloud) -> None:
     """A token that somebody else signed is not good here."""
     token, _ = Cloud().identity.issue("https://management.azure.com")
-    url = f"https://management.azure.com{cloud.workspace.id}"
+    url = f"https://management.azure.com{cloud.workspace.id}?api-version=2024-10-01"
     assert cloud.handle(Request("GET", url, {"authorization": f"Bearer {token}"})).status == 401
 
 
@@ -155,7 +155,9 @@ def test_an_identity_that_the_machine_lacks_is_unavailable(azure: FakeAzure) -> 
 
 def test_a_request_without_a_token_is_refused(cloud: Cloud) -> None:
     """Azure Resource Manager answers nobody who does not sign in."""
-    answer = cloud.handle(Request("GET", f"https://management.azure.com{cloud.workspace.id}", {}))
+    answer = cloud.handle(
+        Request("GET", f"https://management.azure.com{cloud.workspace.id}?api-version=2024-10-01", {})
+    )
     assert answer.status == 401
     assert b"'Authorization' header is missing" in answer.body
 
@@ -164,7 +166,9 @@ def test_a_token_expires_on_the_clouds_clock(cloud: Cloud) -> None:
     """After 75 minutes a token is no longer good, and the answer says so."""
     token, _ = cloud.identity.issue("https://management.azure.com")
     request = Request(
-        "GET", f"https://management.azure.com{cloud.workspace.id}", {"authorization": f"Bearer {token}"}
+        "GET",
+        f"https://management.azure.com{cloud.workspace.id}?api-version=2024-10-01",
+        {"authorization": f"Bearer {token}"},
     )
     cloud.clock.advance(timedelta(minutes=74))
     assert cloud.handle(request).status == 200

@@ -219,7 +219,7 @@ def test_a_newer_component_is_published(azure: FakeAzure, registry: MLClient) ->
 
 def test_a_curated_environment_is_published(azure: FakeAzure) -> None:
     """The fake knows few of them, and takes what a test adds; the workspace sees it as its own."""
-    name = "AzureML-acpt-pytorch-2.2-cuda12.1"
+    name = "acpt-pytorch-2.8-cuda12.6"
     known = azure.ml_client().environments.get(name, label="latest").version
     azure.publish_environment(name, version="41", image="mcr.microsoft.com/azureml/curated/acpt:41")
     azure.publish_environment("AzureML-own", version="1")

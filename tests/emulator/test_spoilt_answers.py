@@ -52,7 +52,7 @@ def get_workspace(
 ) -> int:
     """Ask for the workspace, with requests alone, and give the status."""
     headers = {"Authorization": f"Bearer {azure.cloud.identity.issue(ARM_AUDIENCE)[0]}"}
-    url = f"https://management.azure.com{azure.cloud.workspace.id}"
+    url = f"https://management.azure.com{azure.cloud.workspace.id}?api-version=2024-10-01"
     # requests takes urllib3's Timeout too; its stubs do not say so.
     return requests.get(url, headers=headers, timeout=timeout).status_code  # type: ignore[arg-type]
 

@@ -27,5 +27,5 @@ def test_another_group_is_not_there() -> None:
     """A resource group that does not exist has no list of workspaces."""
     cloud = Cloud()
     url = f"https://management.azure.com/subscriptions/{cloud.subscription_id}/resourceGroups/other/providers"
-    refused = ask(cloud, "GET", f"{url}/Microsoft.MachineLearningServices/workspaces")
+    refused = ask(cloud, "GET", f"{url}/Microsoft.MachineLearningServices/workspaces?api-version=2024-10-01")
     assert (refused.status, refused.code) == (404, "ResourceGroupNotFound")

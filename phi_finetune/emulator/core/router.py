@@ -13,7 +13,7 @@ from phi_finetune.emulator.core.http import Request, Response
 if TYPE_CHECKING:
     from phi_finetune.emulator.cloud import Cloud
 
-__all__ = ["Audience", "Handler", "Route", "Router"]
+__all__ = ["Audience", "Handler", "Route", "Router", "template"]
 
 Handler = Callable[["Cloud", Request], Response]
 Audience = Literal["arm", "arm-or-ml", "none", "sas", "handler"]
@@ -44,7 +44,7 @@ class Route:
     @cached_property
     def _pattern(self) -> re.Pattern[str]:
         # Made when it is first tried: making those of the whole table is a third of loading it.
-        return re.compile(_template(self.host, self.path), re.IGNORECASE)
+        return template(self.host, self.path)
 
     @property
     def name(self) -> str:
@@ -75,9 +75,11 @@ class Router:
         return None
 
 
-def _template(host: str, path: str) -> str:
+def template(host: str, path: str) -> re.Pattern[str]:
+    """What a host and a path match in which braces stand for something, in upper and lower case."""
     text = re.escape(host + path)
     text = re.sub(r"\\\{(\w+):path\\\}", r"(?P<\1>.*)", text)
     host_part, slash, path_part = text.partition("/")
     host_part = re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[^/.]+)", host_part)
-    return host_part + slash + re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[^/]+)", path_part)
+    path_part = re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[^/]+)", path_part)
+    return re.compile(host_part + slash + path_part, re.IGNORECASE)

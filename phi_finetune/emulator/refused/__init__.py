@@ -1,0 +1,1 @@
+"""What of Azure Machine Learning the emulator leaves out on purpose."""
