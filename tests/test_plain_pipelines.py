@@ -15,7 +15,7 @@ from azure.ai.ml.exceptions import JobException
 from azure.ai.ml.finetuning import create_finetuning_job
 from azure.core.exceptions import HttpResponseError
 
-from phi_finetune.testing import CommandInputs, CommandResult, FakeAzure
+from phi_finetune.testing import CommandInputs, CommandResult, FakeAzure, UnknownRoute
 from phi_finetune.testing.faults import JobFails
 
 IMAGE = Environment(image="mcr.microsoft.com/azureml/openmpi4.1.0-ubuntu22.04")
@@ -194,8 +194,8 @@ def test_what_a_failure_does_to_the_other_steps(
     assert (hours > 1) == keep_going
 
 
-def test_a_kind_of_step_that_is_not_run_says_so(client: MLClient) -> None:
-    """A sweep in a pipeline is answered with 501."""
+def test_a_kind_of_step_that_is_not_run_says_so() -> None:
+    """A sweep in a pipeline is answered with 501, which the fake tells at its end too."""
     train = command(
         name="train",
         command="train ${{inputs.rate}}",
@@ -212,16 +212,17 @@ def test_a_kind_of_step_that_is_not_run_says_so(client: MLClient) -> None:
         )
         sweep.set_limits(max_total_trials=2, max_concurrent_trials=1, timeout=7200)
 
-    with pytest.raises(HttpResponseError, match="runs no sweep nodes") as caught:
-        submit(client, tune(), "tune")
-    assert caught.value.status_code == 501
+    with pytest.raises(UnknownRoute, match="runs no sweep nodes"), FakeAzure() as azure:
+        with pytest.raises(HttpResponseError, match="runs no sweep nodes") as caught:
+            submit(azure.ml_client(), tune(), "tune")
+        assert caught.value.status_code == 501
 
 
-def fine_tuning(rows: Path, **more: object) -> object:
+def fine_tuning(rows: Path, task: str = "chatCompletion", **more: object) -> object:
     """A fine-tuning job of Phi-4."""
     return create_finetuning_job(
         model=PHI,
-        task="chatCompletion",
+        task=task,
         training_data=str(rows),
         validation_data=str(rows),
         hyperparameters={"num_train_epochs": "1", "learning_rate": "0.00002"},
@@ -262,13 +263,19 @@ def test_a_fine_tuning_job_can_fail(azure: FakeAzure, client: MLClient, rows: Pa
     assert azure.models == {}
 
 
+def test_another_task_is_not_emulated(rows: Path) -> None:
+    """The fake knows one pipeline, that of chat completion."""
+    with pytest.raises(UnknownRoute, match="for textCompletion"), FakeAzure() as azure:
+        with pytest.raises(HttpResponseError, match="no Custom models for textCompletion"):
+            azure.ml_client().jobs.create_or_update(fine_tuning(rows, task="textCompletion"))
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
         ({"hyperparameters": {"num_train_epochs": "0"}}, "num_train_epochs.*at least 1"),
         ({"hyperparameters": {"epochs": "1"}}, "Unknown input 'epochs'"),
         ({"model": "azureml://registries/azureml/models/Phi-99/versions/1"}, "Phi-99"),
-        ({"task": "textCompletion"}, "no Custom models for textCompletion"),
         ({"instance_types": ["Standard_NC1"]}, "Standard_NC1"),
         ({"compute": "nowhere"}, "Unknown compute target 'nowhere'"),
     ],

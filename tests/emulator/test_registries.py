@@ -226,7 +226,7 @@ def test_a_curated_environment_is_published(azure: FakeAzure) -> None:
     assert known != "41"
     assert azure.ml_client().environments.get(name, version="41").image.endswith("acpt:41")
     assert azure.ml_client("azureml").environments.get("AzureML-own", label="latest").version == "1"
-    with pytest.raises(ValueError, match="a version '41' of .* already"):
+    with pytest.raises(ValueError, match=r"a version '41' of .* already"):
         azure.publish_environment(name, version="41")
 
 
