@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -194,6 +194,18 @@ def test_what_a_failure_does_to_the_other_steps(
     assert (hours > 1) == keep_going
 
 
+def refused(call: Callable[[MLClient], object], words: str) -> None:
+    """Something is answered with 501, and the fake says so again when it ends."""
+
+    def attempt() -> None:
+        with FakeAzure() as azure, pytest.raises(HttpResponseError, match=words) as caught:
+            call(azure.ml_client())
+        assert caught.value.status_code == 501
+
+    with pytest.raises(UnknownRoute, match=words):
+        attempt()
+
+
 def test_a_kind_of_step_that_is_not_run_says_so() -> None:
     """A sweep in a pipeline is answered with 501, which the fake tells at its end too."""
     train = command(
@@ -212,10 +224,7 @@ def test_a_kind_of_step_that_is_not_run_says_so() -> None:
         )
         sweep.set_limits(max_total_trials=2, max_concurrent_trials=1, timeout=7200)
 
-    with pytest.raises(UnknownRoute, match="runs no sweep nodes"), FakeAzure() as azure:
-        with pytest.raises(HttpResponseError, match="runs no sweep nodes") as caught:
-            submit(azure.ml_client(), tune(), "tune")
-        assert caught.value.status_code == 501
+    refused(lambda client: submit(client, tune(), "tune"), "runs no sweep nodes")
 
 
 def fine_tuning(rows: Path, task: str = "chatCompletion", **more: object) -> object:
@@ -265,9 +274,8 @@ def test_a_fine_tuning_job_can_fail(azure: FakeAzure, client: MLClient, rows: Pa
 
 def test_another_task_is_not_emulated(rows: Path) -> None:
     """The fake knows one pipeline, that of chat completion."""
-    with pytest.raises(UnknownRoute, match="for textCompletion"), FakeAzure() as azure:
-        with pytest.raises(HttpResponseError, match="no Custom models for textCompletion"):
-            azure.ml_client().jobs.create_or_update(fine_tuning(rows, task="textCompletion"))
+    job = fine_tuning(rows, task="textCompletion")
+    refused(lambda client: client.jobs.create_or_update(job), "no Custom models for textCompletion")
 
 
 @pytest.mark.parametrize(
