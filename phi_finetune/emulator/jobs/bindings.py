@@ -38,12 +38,18 @@ class Value:
 
     text: str
 
+    def __str__(self) -> str:
+        return self.text
+
 
 @dataclass(frozen=True)
 class Location:
     """A file, folder or model, wherever it is."""
 
     uri: str
+
+    def __str__(self) -> str:
+        return self.uri
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,9 @@ class Upstream:
 
     node: str
     output: str
+
+    def __str__(self) -> str:
+        return f"{self.node}.outputs.{self.output}"
 
 
 Source: TypeAlias = Value | Location | Upstream

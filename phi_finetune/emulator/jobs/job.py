@@ -10,6 +10,7 @@ from phi_finetune.emulator.core.clock import Progress, Stage
 from phi_finetune.emulator.core.errors import ServiceError
 from phi_finetune.emulator.jobs import outputs
 from phi_finetune.emulator.jobs.child import Child
+from phi_finetune.emulator.jobs.command import CommandSpec
 from phi_finetune.emulator.jobs.graph import Node
 from phi_finetune.emulator.jobs.outcome import NodeRun, execute
 from phi_finetune.emulator.jobs.schedule import Slot, plan, stages
@@ -125,7 +126,8 @@ class Job:
     @property
     def compute(self) -> str | None:
         """The compute of a command; the steps of a pipeline have each their own."""
-        return self._steps[0].slot.compute if self._single and self._steps else None
+        work = self._nodes[0].work
+        return work.compute if isinstance(work, CommandSpec) and self._single else None
 
     @property
     def params(self) -> Mapping[str, str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from phi_finetune.emulator.catalogue import CatalogueComponent
 from phi_finetune.emulator.core.faults import JobFails, Preempted
 from phi_finetune.emulator.jobs import files
-from phi_finetune.emulator.jobs.bindings import Value, literals
+from phi_finetune.emulator.jobs.bindings import Source, Value, literals
 from phi_finetune.emulator.jobs.command import CommandSpec
 from phi_finetune.emulator.jobs.graph import Node
 from phi_finetune.emulator.jobs.hardware import FINETUNE, Place, longest, low_priority, unfit
@@ -129,27 +129,26 @@ def _values(node: Node, work: CatalogueComponent) -> dict[str, str]:
 
 
 def _job_inputs(execution: _Execution, node: Node, work: CatalogueComponent) -> JobInputs:
-    cloud, given = execution.cloud, files.model_input(node)
-    source = node.inputs[given]
-    rows = node.declared_inputs
-    found = {
-        name: files.single(name, files.find(cloud, name, one, rows[name], execution.made))
-        for name, one in node.inputs.items()
-        if rows[name]["type"] == "uri_file"
-    }
-    if isinstance(source, Value):
-        model, model_id = files.of_model(cloud, source.text), source.text
-    else:
-        model = files.find(cloud, given, source, {"type": "mlflow_model"}, execution.made)
-        model_id = getattr(source, "uri", given)
+    cloud, rows = execution.cloud, node.declared_inputs
+    given = files.model_input(node)
     return JobInputs(
         name=execution.job_name,
         values=_values(node, work),
-        files=found,
-        model=model,
-        model_id=model_id,
+        files={
+            name: files.single(name, files.find(cloud, name, source, rows[name], execution.made))
+            for name, source in node.inputs.items()
+            if rows[name]["type"] == "uri_file"
+        },
+        model=_base_model(execution, given, node.inputs[given]),
+        model_id=str(node.inputs[given]),
         steps=[step.name for step in work.steps],
     )
+
+
+def _base_model(execution: _Execution, name: str, source: Source) -> Mapping[str, bytes]:
+    if isinstance(source, Value):
+        return files.of_model(execution.cloud, source.text)
+    return files.find(execution.cloud, name, source, {"type": "mlflow_model"}, execution.made)
 
 
 def _command_inputs(execution: _Execution, node: Node, work: CommandSpec) -> CommandInputs:
