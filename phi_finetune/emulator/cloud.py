@@ -6,6 +6,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Literal
 from urllib.parse import quote
 
 from phi_finetune.emulator.assets.routes import ROUTES as ASSETS
@@ -87,6 +88,7 @@ class Settings:
         seed: Seed of every identifier; None draws one.
         start: The clock's start; None is now.
         progression: What lets time pass (:class:`~phi_finetune.emulator.core.clock.Clock`).
+        datastores_auth: Whether datastores have secrets, or callers reach the storage by their own identity.
         visible_after_reads: How many reads of a job, version of an asset, endpoint (online or serverless),
             deployment or cluster answer 404 after it was made.
         traffic_after_reads: How many reads of an endpoint show the split of its traffic as it was before a
@@ -103,6 +105,7 @@ class Settings:
     seed: int | None = None
     start: datetime | None = None
     progression: Progression = "instant"
+    datastores_auth: Literal["accessKey", "identity"] = "accessKey"
     visible_after_reads: int = 0
     traffic_after_reads: int = 0
     endpoint_name_rest: timedelta = timedelta(0)

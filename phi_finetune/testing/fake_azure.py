@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from phi_finetune.emulator.billing.bill import Bill
 from phi_finetune.emulator.cloud import Cloud, Settings
@@ -82,6 +82,8 @@ class FakeAzure:
             each look at something that is under way. ``"realistic"``: pauses only, so that a client which
             polls every 15 s asks four times a minute. ``"manual"``: nothing. A client that would wait for ever,
             since nobody advances the clock, meets :class:`ClockStands`.
+        datastores_auth: ``"accessKey"``: datastores hand out signatures for their storage. ``"identity"``: they have no
+            secrets, and whoever reads or writes signs in to the storage with a token.
         visible_after_reads: How many reads of a job, version of an asset, endpoint (online or serverless),
             deployment or cluster answer 404 after it was made.
         traffic_after_reads: How many reads of an endpoint show the split of its traffic as it was before a
@@ -110,6 +112,7 @@ class FakeAzure:
         start: datetime | None = None,
         runner: Runner | None = None,
         progression: Progression = "instant",
+        datastores_auth: Literal["accessKey", "identity"] = "accessKey",
         visible_after_reads: int = 0,
         traffic_after_reads: int = 0,
         endpoint_name_rest: timedelta = timedelta(0),
@@ -124,6 +127,7 @@ class FakeAzure:
             seed=seed,
             start=start,
             progression=progression,
+            datastores_auth=datastores_auth,
             visible_after_reads=visible_after_reads,
             traffic_after_reads=traffic_after_reads,
             endpoint_name_rest=endpoint_name_rest,

@@ -30,7 +30,9 @@ def get_datastore(cloud: Cloud, request: Request) -> Response:
 
 
 def list_secrets(cloud: Cloud, request: Request) -> Response:
-    """A SAS for the datastore's container, as long-lived as was asked for."""
+    """A SAS for the datastore's container, as long-lived as was asked for; 400 where it has no secrets (assumed)."""
+    if not _has_secrets(cloud):
+        raise ServiceError(400, "UserError", "No secrets for credentials of type None.")
     hours = request.json().get("expireAfterHours") or 1
     if not isinstance(hours, int) or hours < 1:
         raise ServiceError(400, "UserError", "expireAfterHours must be a whole number of hours, at least 1.")
@@ -50,7 +52,8 @@ def _body(cloud: Cloud, name: str) -> dict[str, Any]:
             "tags": {},
             "properties": None,
             "isDefault": name == BLOBSTORE,
-            "credentials": {"credentialsType": "Sas"},
+            # wire.md 5 and 13.6: without credentials the client signs in to the storage itself.
+            "credentials": {"credentialsType": "Sas" if _has_secrets(cloud) else "None"},
             "datastoreType": "AzureBlob",
             "accountName": cloud.storage.account,
             "containerName": container.name,
@@ -60,3 +63,7 @@ def _body(cloud: Cloud, name: str) -> dict[str, Any]:
         },
         "systemData": {"createdAt": when, "lastModifiedAt": when},
     }
+
+
+def _has_secrets(cloud: Cloud) -> bool:
+    return cloud.settings.datastores_auth == "accessKey"

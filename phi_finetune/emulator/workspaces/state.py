@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from phi_finetune.emulator.core.clock import timestamp
@@ -13,6 +14,24 @@ if TYPE_CHECKING:
     from phi_finetune.emulator.cloud import Cloud
 
 __all__ = ["Workspace"]
+
+_ALWAYS: Mapping[str, object] = {
+    "hbiWorkspace": False,
+    "imageBuildCompute": None,
+    "managedNetwork": {"changeableIsolationModes": [], "isolationMode": "Disabled"},
+    "v1LegacyMode": False,
+    "softDeleteEnabled": False,
+    "storageHnsEnabled": False,
+    "linkedModelInventoryArmId": None,
+    "privateLinkCount": 0,
+    "publicNetworkAccess": "Enabled",
+    "ipAllowlist": [],
+    "enableDataIsolation": False,
+    "allowRoleAssignmentOnRG": True,
+    "serverlessComputeSettings": None,
+    "enableServiceSideCMKEncryption": False,
+}
+"""Properties of every workspace here (service.md has the names, the values are those of a plain workspace)."""
 
 
 class Workspace:
@@ -88,12 +107,11 @@ class Workspace:
                 "keyVault": f"{provider}/Microsoft.KeyVault/vaults/{self.name}",
                 "applicationInsights": f"{provider}/Microsoft.Insights/components/{self.name}",
                 "containerRegistry": None,
-                "hbiWorkspace": False,
                 "tenantId": cloud.tenant_id,
                 "provisioningState": "Succeeded",
-                "v1LegacyMode": False,
-                "publicNetworkAccess": "Enabled",
                 "creationTime": when,
+                "systemDatastoresAuthMode": cloud.settings.datastores_auth,
+                **_ALWAYS,
                 "workspaceId": self.guid,
                 "discoveryUrl": self.discovery_url,
                 # wire.md 7: required wherever azureml-mlflow is installed.
