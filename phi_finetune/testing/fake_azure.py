@@ -116,7 +116,7 @@ class FakeAzure:
             endpoint_name_rest=endpoint_name_rest,
         )
         self.cloud = Cloud(settings, runner)
-        self.credential = FakeCredential(self.cloud)
+        self.credential = FakeCredential(self.cloud.identity)
         self._doors = ExitStack()
         self._entered = False
         self._open = False
