@@ -93,7 +93,7 @@ class Recording:
         self._began = datetime.now(UTC)
         self._lock = threading.Lock()
         self._exchanges: list[Exchange] = []
-        self._secrets: set[str] = set()
+        self._secrets: dict[str, None] = {}
         self._layers = ExitStack()
 
     def __enter__(self) -> Recording:
@@ -149,17 +149,18 @@ class Recording:
             request_content(sent.url, sent.body),
         )
         with self._lock:
-            self._secrets.update(secrets_of_url(sent.url), secrets_of_sign_in(sent.url, sent.body))
+            self._secrets.update(dict.fromkeys(secrets_of_url(sent.url)))
+            self._secrets.update(dict.fromkeys(secrets_of_sign_in(sent.url, sent.body)))
             self._exchanges.append(Exchange(asked, answered, lost))
 
     def _learn(self, headers: Mapping[str, str]) -> None:
         with self._lock:
-            self._secrets.update(secrets_of_headers(headers))
+            self._secrets.update(dict.fromkeys(secrets_of_headers(headers)))
 
     def _write(self, path: Path, *, complete: bool) -> None:
         with self._lock:
             exchanges = tuple(self._exchanges)
-            secrets = frozenset(self._secrets)
+            secrets = tuple(self._secrets)
         scrubber = Scrubber(exchanges, secrets=secrets, given=self._scrub, keep_names=self._keep_names)
         written = Written(
             home=scrubber.home,

@@ -40,7 +40,9 @@ _FOREIGN = rf"{_SLASH}providers{_SLASH}Microsoft\.(?!MachineLearningServices|Aut
 
 _PLACES: tuple[tuple[Kind, str], ...] = (
     ("resource-group", rf"({_SLASH}resourceGroups{_SLASH}){_SEGMENT}"),
-    ("workspace", rf"({_SLASH}workspaces{_SLASH}){_SEGMENT}"),
+    # Not the types of resources: Microsoft.MachineLearningServices/workspaces/jobs.
+    ("workspace", rf"({_SLASH}providers{_SLASH}Microsoft\.[\w.]+{_SLASH}workspaces{_SLASH}){_SEGMENT}"),
+    ("workspace", rf"({_SLASH}resourceGroups{_SLASH}[^/%]+{_SLASH}workspaces{_SLASH}){_SEGMENT}"),
     ("account", rf"({_FOREIGN}storageAccounts{_SLASH}){_SEGMENT}"),
     ("account", r"((?://|%2F%2F))([a-z0-9]+)(?=\.(?:blob|dfs|file|queue|table)\.core\.)"),
     ("resource", rf"({_FOREIGN}(?!storageAccounts)\w+{_SLASH}){_SEGMENT}"),
@@ -63,8 +65,10 @@ _SECRET_FIELD = re.compile(
 _NAME_FIELDS: Mapping[str, Kind] = {
     "accountname": "account",
     "adminusername": "user",
+    "azuremlgitrepositoryuri": "resource",
     "createdby": "user",
     "lastmodifiedby": "user",
+    "mlflowsourcegitrepourl": "resource",
     "mlflowuser": "user",
     "preferredusername": "user",
     "resourcegroup": "resource-group",

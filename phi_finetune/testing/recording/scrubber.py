@@ -77,10 +77,13 @@ class Scrubber:
         self.home = self._find_home(exchanges)
         for text in (text for text in self._given if isinstance(text, str) and text):
             self._known.give(text)
-        for secret in (*secrets, *_of_environment()):
+        for secret in secrets:
             self._learn_secret(secret)
         for exchange in exchanges:
             self._learn(exchange)
+        # Last, so that the numbers of the others are the same on every machine.
+        for secret in _of_environment():
+            self._learn_secret(secret)
         self._replacing = Replacing(self._known, self._words)
 
     def scrubbed(self, exchange: Exchange) -> Exchange:
