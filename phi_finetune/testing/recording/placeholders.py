@@ -14,10 +14,14 @@ __all__ = ["TOKEN", "Placeholders", "guid"]
 TOKEN = re.compile(r"scrubbed-token\(([^()]*)\)")
 """What stands for a token: the audience is in the brackets, and a replay puts a token for it in its place."""
 
-_PLACEHOLDER = re.compile(
-    r"scrubbed\d{4,}|(resource-group|workspace|resource|user)-\d+|account\d+|user\d+@example\.com"
-    r"|tenant\d+\.example\.com|00000000-0000-4000-8000-\d{12}|" + TOKEN.pattern
-)
+_PLACEHOLDERS = {
+    "secret": re.compile(r"scrubbed\d{4,}"),
+    "token": TOKEN,
+    "guid": re.compile(r"00000000-0000-4000-8000-\d{12}"),
+    "mail": re.compile(r"user\d+@example\.com|tenant\d+\.example\.com"),
+    "account": re.compile(r"account\d+"),
+}
+_NAMED = re.compile(r"(resource-group|workspace|resource|user)-\d+")
 
 
 def guid(number: int) -> str:
@@ -75,7 +79,7 @@ class Placeholders:
 
     def _of(self, known: dict[str, str], value: str, kind: str, form: Callable[[int], str]) -> str:
         # What stands for something already is left, so that a recording of a replay stays as it is.
-        if _PLACEHOLDER.fullmatch(value):
+        if _PLACEHOLDERS.get(kind, _NAMED).fullmatch(value):
             return value
         if value not in known:
             self._counts[kind] = self._counts.get(kind, 0) + 1

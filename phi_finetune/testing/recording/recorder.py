@@ -162,20 +162,14 @@ class Recording:
             exchanges = tuple(self._exchanges)
             secrets = tuple(self._secrets)
         scrubber = Scrubber(exchanges, secrets=secrets, given=self._scrub, keep_names=self._keep_names)
-        written = Written(
-            home=scrubber.home,
-            recorded=self._began,
-            keeps_data=self._keep_data,
-            exchanges=tuple(scrubber.scrubbed(exchange) for exchange in exchanges),
-            complete=complete,
-        )
-        text = to_text(written)
-        if not scrubber.is_clean(text):
+        scrubbed = tuple(scrubber.scrubbed(exchange) for exchange in exchanges)
+        if not all(scrubber.is_clean(exchange) for exchange in scrubbed):
             raise ScrubbingFailed(
                 f"A secret would have stood in {path}, in a form that is not known. Nothing was written. "
                 "This is a defect of phi-finetune; Recording(..., scrub=[...]) may get past it."
             )
-        save(path, text)
+        written = Written(scrubber.home, self._began, self._keep_data, scrubbed, complete)
+        save(path, to_text(written))
 
 
 def _kept_headers(headers: Mapping[str, str], which: re.Pattern[str]) -> dict[str, str]:

@@ -12,13 +12,22 @@ from urllib.parse import quote, quote_plus, unquote
 from xml.sax.saxutils import escape
 
 from phi_finetune.testing.recording.placeholders import Placeholders
-from phi_finetune.testing.recording.rules import GUID, NAMES, PARAMETER, Kind, is_given_secret, kind_of
+from phi_finetune.testing.recording.rules import (
+    GUID,
+    NAMES,
+    PARAMETER,
+    USER_INFO,
+    Kind,
+    is_given_secret,
+    kind_of,
+)
 
 __all__ = ["Replacing"]
 
 _SECRET = 8
 """So many characters are none by chance, so a secret of this length is replaced wherever it stands."""
 
+_NO_WORD = 16
 _NAME = 4
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{12,}={0,2}")
 _NEVER = "(?!)"
@@ -36,19 +45,14 @@ class Replacing:
     def __init__(self, placeholders: Placeholders, protected: Iterable[str]) -> None:
         self._placeholders = placeholders
         words = frozenset(protected)
-        secrets = {
-            value: to
-            for value, to in placeholders.secrets.items()
-            if len(value) >= _SECRET and value.lower() not in words
-        }
-        names = {
-            value: to
-            for value, to in placeholders.names.items()
-            if len(value) >= _NAME and value not in words
-        }
+        long = {value: to for value, to in placeholders.secrets.items() if len(value) >= _SECRET}
+        # A word may be part of other words, and so of what clients and services say to each other.
+        plain = {value: to for value, to in long.items() if value.isalpha() and len(value) < _NO_WORD}
+        names = {value: to for value, to in placeholders.names.items() if len(value) >= _NAME}
         ids = placeholders.ids
+        secrets = {value: to for value, to in long.items() if value not in plain}
         anywhere = _forms({**secrets, **placeholders.given, **ids, **_without_hyphens(ids)})
-        alone = _forms(names)
+        alone = _forms({value: to for value, to in {**plain, **names}.items() if value.lower() not in words})
         self._to = {**alone, **anywhere}
         self._secrets = re.compile(_any(anywhere), re.IGNORECASE)
         # A hyphen belongs to a name, and what stands before a name in a URL may be an encoded character.
@@ -58,8 +62,9 @@ class Replacing:
 
     def text(self, text: str) -> str:
         """The text with placeholders."""
-        text = _BASE64.sub(self._encoded, text)
+        text = USER_INFO.sub(self._user_info, text)
         text = self._known.sub(lambda found: self._to[found[0].lower()], text)
+        text = _BASE64.sub(self._encoded, text)
         text = PARAMETER.sub(self._parameter, text)
         for kind, pattern in NAMES:
             text = pattern.sub(partial(self._name, kind), text)
@@ -85,6 +90,9 @@ class Replacing:
     def _encoded(self, found: re.Match[str]) -> str:
         hidden = any(self._known.search(inner) for inner in _decoded(found[0]))
         return "scrubbed-base64" if hidden else found[0]
+
+    def _user_info(self, found: re.Match[str]) -> str:
+        return found[1] + self._placeholders.of("secret", unquote(found[2]))
 
     def _parameter(self, found: re.Match[str]) -> str:
         if kind_of(found[2], found[4]) != "secret":

@@ -14,6 +14,7 @@ __all__ = [
     "MAIL",
     "NAMES",
     "PARAMETER",
+    "USER_INFO",
     "Kind",
     "field_of",
     "fields",
@@ -57,6 +58,9 @@ NAMES: tuple[tuple[Kind, re.Pattern[str]], ...] = tuple(
 PARAMETER = re.compile(r"((?:^|[?&;,\s\"'])(?:\$|%24)?)([\w.-]+)(=)([^&\s\"'<>#;]+)", re.IGNORECASE)
 """A parameter of a URL, a connection string or a command: what comes before, its name, the sign, its value."""
 
+USER_INFO = re.compile(r"(://(?:[^/\s@?\"':]*:)?)([^/\s@?\"':]+)(?=@)")
+"""A password, or a token, before the host of a URL: what comes before, and the secret."""
+
 _SECRET_FIELD = re.compile(
     r".*(secret|password|passwd|pwd|passphrase|connectionstring|sharedaccesssignature|credential|assertion|token"
     r"|authorization|cookie|(access|account|admin|api|auth|encryption|function|host|instrumentation|master|primary"
@@ -97,7 +101,6 @@ _SECRETS = tuple(
         r"(eyJ[\w-]{5,}\.[\w-]{5,}\.[\w-]*)",  # a JWT
         r"(?i:\b(?:bearer|basic|sharedkey)\s+)(?=\S*\d)([\w.~+/=:-]{16,})",
         r"(?i:sig%3D)((?:[^%&\s\"'<>]|%(?!26)[0-9A-Fa-f]{2})+)",
-        r"://([^/\s@?\"']+)@",  # user and password before a host
         r"\b(hf_[A-Za-z0-9]{20,}|gh[pousr]_\w{30,}|github_pat_\w{30,}|sk-[\w-]{20,})",
         r"([\w~.-]{3}\dQ~[\w~.-]{30,})",  # a client secret of Entra
         r"([A-Za-z0-9+/]{86}==)",  # a key of 64 bytes: storage accounts
@@ -138,6 +141,7 @@ def secrets_in(text: str) -> Iterator[str]:
     for pattern in _SECRETS:
         for found in pattern.finditer(text):
             yield unquote(found[1])
+    yield from (unquote(secret) for _, secret in USER_INFO.findall(text))
     for found in PARAMETER.finditer(text):
         if kind_of(found[2], found[4]) == "secret":
             yield unquote(found[4])

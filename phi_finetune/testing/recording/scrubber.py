@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from phi_finetune.testing.recording.contents import is_sign_in, without_content
-from phi_finetune.testing.recording.exchange import Content, Exchange
+from phi_finetune.testing.recording.exchange import Answered, Content, Exchange
 from phi_finetune.testing.recording.placeholders import Placeholders, guid
 from phi_finetune.testing.recording.replacing import Replacing
 from phi_finetune.testing.recording.rules import (
@@ -37,6 +37,14 @@ _WORKSPACE = re.compile(
 )
 _SIGNATURE = re.compile(r"(^|[?&])sig=")
 _NAMED = {"resourcegroups", "workspaces", "storageaccounts"}
+_AZURES = frozenset(
+    (
+        *("azureml", "azureml-meta", "azureml-phi", "microsoft", "registries"),
+        *("workspaceartifactstore", "workspaceblobstore"),
+    )
+)
+"""Names of Azure's own, which somebody may have given to a workspace or a group too."""
+
 _EXPIRIES = ("expires_on", "expireson")
 _FAR_FUTURE = 4_102_444_800
 """1 January 2100: a recorded token does not expire."""
@@ -73,7 +81,7 @@ class Scrubber:
         kept: frozenset[Kind] = frozenset(("resource-group", "workspace") if keep_names else ())
         self._known = Placeholders(kept)
         self._given = tuple(given)
-        self._words: set[str] = set()
+        self._words = set(_AZURES)
         self.home = self._find_home(exchanges)
         for text in (text for text in self._given if isinstance(text, str) and text):
             self._known.give(text)
@@ -104,9 +112,9 @@ class Scrubber:
             )
         return replace(exchange, asked=asked, answered=answered)
 
-    def is_clean(self, text: str) -> bool:
-        """Whether none of the secrets is in the text, as it is or encoded."""
-        return not self._replacing.holds_secret(text)
+    def is_clean(self, exchange: Exchange) -> bool:
+        """Whether an exchange that was scrubbed has none of the secrets, as they are or encoded."""
+        return not any(self._replacing.holds_secret(text) for text in _texts(exchange))
 
     def _find_home(self, exchanges: Sequence[Exchange]) -> Home:
         found = next(filter(None, (_WORKSPACE.search(exchange.url) for exchange in exchanges)), None)
@@ -189,7 +197,7 @@ class Scrubber:
     def _content(self, content: Content, *, given: bool = False) -> Content:
         if "json" in content or "shape" in content or "text" in content:
             return {form: self._value(value, given=given) for form, value in content.items()}
-        if "base64" in content and not self.is_clean(content["base64"]):
+        if "base64" in content and self._replacing.holds_secret(content["base64"]):
             return without_content(content)
         return content
 
@@ -206,6 +214,19 @@ class Scrubber:
                 for name, inner in value.items()
             }
         return value
+
+
+def _texts(exchange: Exchange) -> Iterator[str]:
+    """Every text of an exchange: the URL, what headers and fields say, and their names."""
+    yield exchange.url
+    answered = exchange.answered or Answered(0)
+    for headers, body in (
+        (exchange.asked.headers, exchange.asked.body),
+        (answered.headers, answered.body),
+    ):
+        yield from (text for pair in headers.items() for text in pair)
+        yield from _field_names(_kept(body))
+        yield from (text for _, text in fields(_kept(body) or body.get("base64")))
 
 
 def _kept(content: Content) -> Any:
