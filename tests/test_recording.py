@@ -5,13 +5,16 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import os
 import socket
 import subprocess
 import sys
+import threading
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +26,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from requests.adapters import HTTPAdapter
 from tuning import PROMPT, REPLY, SIZE
-from wire import ARM, Service, answered, recorded
+from wire import ARM, WORKSPACE, Service, answered, recorded
 
 import phi_finetune as pf
 from phi_finetune.emulator.core.http import Response
@@ -194,6 +197,31 @@ def test_a_lost_connection_is_replayed(path: Path, fault: Any) -> None:
         assert error(replay) is met
 
 
+def test_a_body_without_a_length_that_breaks_off_is_replayed(path: Path) -> None:
+    """Nothing but the lost connection says that there was more."""
+
+    def breaking(sending: Sending, onward: Onward) -> requests.Response:
+        return sending.response(
+            Response(200, {"Content-Type": "application/json"}, b'{"value": [1'), broken=True
+        )
+
+    with (
+        layered(Place.CLOUDS, breaking),
+        Recording(path),
+        pytest.raises(requests.exceptions.ChunkedEncodingError),
+    ):
+        requests.get(ARM, timeout=5)
+    with Replay(path) as replay, pytest.raises(requests.exceptions.ChunkedEncodingError):
+        requests.get(replay.unused[0].url, timeout=5)
+
+
+def test_streaming_a_job_does_not_sleep(tmp_path: Path) -> None:
+    """azure-ai-ml's own pauses, which pass on no clock (wire.md 5), are none."""
+    recorded(tmp_path, ("GET", ARM, answered({})))
+    with Replay(tmp_path / "recording.json"):
+        assert os.environ["AZUREML_RUN_POLLING_INTERVAL_MIN"] == "0"
+
+
 def test_waits_take_the_replays_time(tmp_path: Path) -> None:
     """A pause that the service asked for passes at once."""
     from azure.core.exceptions import ResourceNotFoundError
@@ -237,6 +265,49 @@ def test_who_polls_less_often_is_past_the_change_after_it(tmp_path: Path) -> Non
     )
     asked = [("GET", "/jobs/x"), ("POST", "/jobs/x/cancel"), ("GET", "/jobs/x")]
     assert statuses(tmp_path, *asked) == ["Running", "accepted", "Canceled"]
+
+
+def test_a_read_makes_nothing_older(tmp_path: Path) -> None:
+    """Reads may come in another order than the recorded one."""
+    version = "api-version=2023-08-01-preview"
+    names = ("x", "y", "x")
+    recorded(
+        tmp_path,
+        *(
+            ("GET", f"{ARM}/jobs/{name}?{version}", answered({"status": f"{n}"}))
+            for n, name in enumerate(names)
+        ),
+    )
+    assert statuses(tmp_path, ("GET", "/jobs/y"), ("GET", "/jobs/x"), ("GET", "/jobs/x")) == ["1", "0", "2"]
+
+
+def test_one_url_may_be_written_in_several_ways(tmp_path: Path) -> None:
+    """The order of parameters, the encoding of a path and the signature make no difference."""
+    recorded(
+        tmp_path,
+        ("GET", "https://chat.azureml.ms/a%20b/%7Ec?y=1&x=a+b&sig=old&se=1", answered({"status": "it"})),
+    )
+    with Replay(tmp_path / "recording.json"):
+        url = "https://CHAT.azureml.ms/a%20b/~c?x=a%20b&sig=new&y=1"
+        assert requests.get(url, timeout=5).json() == {"status": "it"}
+
+
+def test_a_kept_download_is_as_long_as_it_says(tmp_path: Path) -> None:
+    """A placeholder in it may be longer than the name that it stands for."""
+    content = f"made in {WORKSPACE}".encode()
+    headers = {"Content-Range": f"bytes 0-{len(content) - 1}/{len(content)}"}
+    recorded(
+        tmp_path,
+        ("GET", ARM, answered({})),
+        ("GET", "https://1.blob.core.windows.net/c/x", answered(content, 206, headers, "text/plain")),
+        keep_data=True,
+    )
+    with Replay(tmp_path / "recording.json") as replay:
+        answer = requests.get(replay.unused[1].url, timeout=5)
+    assert answer.text.endswith("/workspaces/workspace-1")
+    size = len(answer.content)
+    assert size != len(content)
+    assert answer.headers["Content-Range"] == f"bytes 0-{size - 1}/{size}"
 
 
 def test_a_change_is_not_repeated(tmp_path: Path) -> None:
@@ -421,6 +492,46 @@ def test_an_answer_goes_on_as_it_came(path: Path) -> None:
         assert answer.headers["x-other"] == "kept"
     (exchange,) = json.loads(path.read_text(encoding="utf-8"))["exchanges"]
     assert exchange["answer"]["body"] == {"json": {"status": "Running"}}
+
+
+class Compressing(BaseHTTPRequestHandler):
+    """Answers in chunks, compressed, with a cookie."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Encoding", "gzip")
+        self.send_header("Transfer-Encoding", "chunked")
+        self.send_header("Set-Cookie", "session=canary-cookie")
+        self.end_headers()
+        body = gzip.compress(b'{"status": "Running"}')
+        for piece in (body[:9], body[9:], b""):
+            self.wfile.write(f"{len(piece):x}\r\n".encode() + piece + b"\r\n")
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+def test_an_answer_from_a_real_wire_goes_on_as_it_came(path: Path) -> None:
+    """In chunks, compressed, with a cookie; a server on this machine stands for Azure, as its proxy."""
+    with HTTPServer(("127.0.0.1", 0), Compressing) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        with requests.Session() as session, Recording(path):
+            proxies = {"http": f"http://127.0.0.1:{server.server_port}"}
+            answers = [
+                session.get("http://management.azure.com/x", proxies=proxies, timeout=5) for _ in range(2)
+            ]
+        server.shutdown()
+        thread.join()
+    assert [answer.json() for answer in answers] == [{"status": "Running"}] * 2
+    assert session.cookies["session"] == "canary-cookie"
+    text = path.read_text(encoding="utf-8")
+    assert "canary" not in text
+    exchanges = json.loads(text)["exchanges"]
+    assert [exchange["answer"]["body"] for exchange in exchanges] == [{"json": {"status": "Running"}}] * 2
 
 
 def test_head_keeps_its_length(path: Path, tmp_path: Path) -> None:

@@ -148,6 +148,7 @@ def test_nothing_that_the_user_wrote_is_in_a_recording(life: tuple[str, set[str]
         {"url": "https://example.com/go?to=" + quote("https://x/?sig=" + quote(CANARY, safe=""), safe="")},
         {"nextLink": f"https://management.azure.com/x?$skipToken={quote(CANARY, safe='')}"},
         {"repository": f"https://me:{quote(CANARY, safe='')}@example.com/code.git"},
+        {"repository": f"https://{quote(CANARY, safe='')}@example.com/code.git"},
         {"message": f"Authorization: Bearer {JWT}"},
         {"anything": JWT},
         {"password": CANARY, "packed": base64.b64encode(f"user:{CANARY}!".encode()).decode()},
@@ -217,6 +218,7 @@ def test_a_sign_in_says_what_it_is_for_and_no_more(tmp_path: Path) -> None:
         "scope": "https://ml.azure.com/.default",
     }
     body = {
+        "error_description": f"{CANARY} is not the secret of canary-user",
         "access_token": JWT,
         "refresh_token": "canary-refresh",
         "token_type": "Bearer",
@@ -328,6 +330,12 @@ def test_the_user_can_name_more(tmp_path: Path) -> None:
             "application/json",
             b'{"content": "my own words"}',
         ),
+        (
+            "GET",
+            "https://eastus.api.azureml.ms/artifact/v2.0/x/artifacts/content/ExperimentRun/dcid.x?path=a.json",
+            "application/json",
+            b'{"a": "my own words"}',
+        ),
         ("GET", f"{ARM}/x", "text/html", b"<p>my own words</p>"),
         (
             "GET",
@@ -336,7 +344,7 @@ def test_the_user_can_name_more(tmp_path: Path) -> None:
             b"my own words\xff\x00",
         ),
     ],
-    ids=["scoring", "serverless", "JSON in a blob", "log", "getLogs", "no JSON", "bytes"],
+    ids=["scoring", "serverless", "JSON in a blob", "log", "getLogs", "artifact", "no JSON", "bytes"],
 )
 def test_answers_that_are_the_users_own_are_kept_when_asked_for(
     tmp_path: Path, method: str, url: str, kind: str, content: bytes, keep: bool
@@ -362,6 +370,21 @@ def test_answers_that_are_the_users_own_are_kept_when_asked_for(
         assert digest(content) in text
 
 
+def test_of_an_endpoints_refusal_the_code_is_kept(tmp_path: Path) -> None:
+    """A client decides by it; the message may quote the question. What is no word is a text."""
+    body = {
+        "error": {"code": "BadArgument", "type": "what I wrote", "message": "what I wrote"},
+        "n": 7,
+        "ok": None,
+    }
+    url = "https://chat.eastus.inference.ml.azure.com/score"
+    text = recorded(tmp_path, ("POST", url, answered(body, 400)))
+    (exchange,) = json.loads(text)["exchanges"]
+    unsaid = "[text of 12 characters]"
+    error = {"code": "BadArgument", "type": unsaid, "message": unsaid}
+    assert exchange["answer"]["body"] == {"shape": {"error": error, "n": 0, "ok": None}}
+
+
 def digest(content: bytes) -> str:
     """The SHA-256 of a content."""
     return hashlib.sha256(content).hexdigest()
@@ -385,10 +408,11 @@ def test_a_kept_download_with_a_secret_in_it_is_not_kept(tmp_path: Path) -> None
 
 # Whatever it is
 
-SECRETS = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=8, max_size=40).filter(
+SECRETS = st.text(st.characters(min_codepoint=32, max_codepoint=126), min_size=8, max_size=40).filter(
     lambda text: (
         re.search(r"[^\d.]", text) is not None
         and not text.isalpha()
+        and text.strip() == text
         and not text.startswith("${{")
         and text.lower() not in "scrubbed0001 resource-group-1 workspace-1"
     )

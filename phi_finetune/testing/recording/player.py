@@ -100,7 +100,7 @@ class Player:
     def _choose(self, key: _Key, places: list[int], content: Content) -> int:
         unused = [place for place in places if not self._used[place]]
         if not unused:
-            if is_read(key.method, key.url) or is_sign_in(key.url):
+            if is_read(key.method, key.url):
                 return places[-1]
             raise NotRecorded(
                 f"{key} was recorded {_times(len(places))}, and is asked for once more. A change is not repeated."
