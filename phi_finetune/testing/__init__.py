@@ -12,6 +12,8 @@
 :class:`FakeAzure` is a subscription with a workspace in it. The fixtures ``fake_azure`` and ``workspace``
 of the pytest plugin open one for a test; :mod:`phi_finetune.testing.faults` has what can go wrong in it.
 
+:class:`Recording` writes down what the real service answers, and :class:`Replay` answers the same.
+
 Where no client of Azure's is part of the test, :func:`fake_job`, :func:`fake_model`, :func:`fake_endpoint` and
 :func:`fake_workspace` give this library's own objects, and load nothing of Azure's.
 """
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from phi_finetune.testing.credential import FakeCredential
     from phi_finetune.testing.fake_azure import FakeAzure, StillBilling, UnknownRoute, UnmetFault
     from phi_finetune.testing.light import JobStatus, fake_endpoint, fake_job, fake_model, fake_workspace
+    from phi_finetune.testing.recording import NotRecorded, Recording, Replay, ScrubbingFailed
 
 __all__ = [
     "Bill",
@@ -39,6 +42,10 @@ __all__ = [
     "FakeAzure",
     "FakeCredential",
     "JobStatus",
+    "NotRecorded",
+    "Recording",
+    "Replay",
+    "ScrubbingFailed",
     "StillBilling",
     "UnknownRoute",
     "UnmetFault",
@@ -54,6 +61,7 @@ _HOMES = {
     "phi_finetune.emulator.runners.commands": ("CommandInputs", "CommandResult", "Commands"),
     "phi_finetune.testing.credential": ("FakeCredential",),
     "phi_finetune.testing.fake_azure": ("FakeAzure", "StillBilling", "UnknownRoute", "UnmetFault"),
+    "phi_finetune.testing.recording": ("NotRecorded", "Recording", "Replay", "ScrubbingFailed"),
     "phi_finetune.testing.light": ("JobStatus", "fake_endpoint", "fake_job", "fake_model", "fake_workspace"),
 }
 

@@ -4,32 +4,41 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING, Any
-
-from phi_finetune.emulator.cloud import Cloud
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from azure.core.credentials import AccessToken, AccessTokenInfo, TokenRequestOptions
 
-__all__ = ["FakeCredential"]
+__all__ = ["FakeCredential", "Issuer"]
 
 _LONGER_THAN_JITTER_S = 61
 """azure-core puts a refresh off by up to 60 s, drawn at random (azure.core.pipeline.policies, 1.41.0)."""
 
 
+class Issuer(Protocol):
+    """What makes tokens."""
+
+    def issue(self, audience: str) -> tuple[str, int]:
+        """A token for an audience, and when it expires in seconds since 1970."""
+        ...
+
+
 class FakeCredential:
-    """A credential for any client of Azure's: it gives tokens of one fake's tenant at once.
+    """A credential for any client of Azure's: it gives tokens of one fake's tenant, or of a replay's, at once.
 
     A client counts the age of a token on the machine's clock, and the fake's clock runs ahead of it. So
     ``get_token_info`` marks every token as due for renewal: azure-core then asks again for each request,
     and no virtual hour makes a cached token expire unnoticed. ``expires_on`` is on the fake's clock.
 
+    Args:
+        issuer: What makes the tokens; of a fake, ``azure.cloud.identity``.
+
     Attributes:
         requested: The scopes asked for so far, one entry a call.
     """
 
-    def __init__(self, cloud: Cloud) -> None:
-        self._cloud = cloud
+    def __init__(self, issuer: Issuer) -> None:
+        self._issuer = issuer
         self._lock = threading.Lock()
         self.requested: list[str] = []
 
@@ -68,4 +77,4 @@ class FakeCredential:
             raise ValueError(f"a token is for one scope; {len(scopes)} were given")
         with self._lock:
             self.requested.append(scopes[0])
-        return self._cloud.identity.issue(scopes[0].removesuffix("/.default"))
+        return self._issuer.issue(scopes[0].removesuffix("/.default"))

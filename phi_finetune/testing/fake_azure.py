@@ -134,7 +134,7 @@ class FakeAzure:
             registries=tuple(registries),
         )
         self.cloud = Cloud(settings, runner)
-        self.credential = FakeCredential(self.cloud)
+        self.credential = FakeCredential(self.cloud.identity)
         self._doors = ExitStack()
         self._entered = False
         self._open = False

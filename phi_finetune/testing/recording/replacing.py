@@ -1,0 +1,142 @@
+"""Puts the placeholders into texts, whatever form a value has there."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
+from urllib.parse import quote, quote_plus, unquote
+from xml.sax.saxutils import escape
+
+from phi_finetune.testing.recording.placeholders import Placeholders
+from phi_finetune.testing.recording.rules import (
+    GUID,
+    NAMES,
+    PARAMETER,
+    USER_INFO,
+    Kind,
+    is_given_secret,
+    kind_of,
+)
+
+__all__ = ["Replacing"]
+
+_SECRET = 8
+"""So many characters are none by chance, so a secret of this length is replaced wherever it stands."""
+
+_NO_WORD = 16
+_NAME = 4
+_BASE64 = re.compile(r"[A-Za-z0-9+/_-]{12,}={0,2}")
+_NEVER = "(?!)"
+
+
+class Replacing:
+    """Replaces what was learnt: secrets, GUIDs and addresses everywhere, names where they stand alone.
+
+    Args:
+        placeholders: What was learnt.
+        protected: Words, in lower case, that mean something else too: fields of the API, or names that the code
+            asks for. As a name or a secret they are replaced only where it is certain that they stand for that.
+    """
+
+    def __init__(self, placeholders: Placeholders, protected: Iterable[str]) -> None:
+        self._placeholders = placeholders
+        words = frozenset(protected)
+        long = {value: to for value, to in placeholders.secrets.items() if len(value) >= _SECRET}
+        # A word may be part of other words, and so of what clients and services say to each other.
+        plain = {value: to for value, to in long.items() if value.isalpha() and len(value) < _NO_WORD}
+        names = {value: to for value, to in placeholders.names.items() if len(value) >= _NAME}
+        ids = placeholders.ids
+        secrets = {value: to for value, to in long.items() if value not in plain}
+        anywhere = _forms({**secrets, **placeholders.given, **ids, **_without_hyphens(ids)})
+        alone = _forms({value: to for value, to in {**plain, **names}.items() if value.lower() not in words})
+        self._to = {**alone, **anywhere}
+        self._secrets = re.compile(_any(anywhere), re.IGNORECASE)
+        # A hyphen belongs to a name, and what stands before a name in a URL may be an encoded character.
+        self._known = re.compile(
+            rf"{_any(anywhere)}|(?:(?<![\w-])|(?<=%[0-9a-f]{{2}})){_any(alone)}(?![\w-])", re.IGNORECASE
+        )
+
+    def text(self, text: str) -> str:
+        """The text with placeholders."""
+        text = USER_INFO.sub(self._user_info, text)
+        text = self._known.sub(lambda found: self._to[found[0].lower()], text)
+        text = _BASE64.sub(self._encoded, text)
+        text = PARAMETER.sub(self._parameter, text)
+        for kind, pattern in NAMES:
+            text = pattern.sub(partial(self._name, kind), text)
+        return text
+
+    def field(self, field: str, text: str, *, given: bool = False) -> str:
+        """The text of a field with placeholders; ``given`` is whether the field is of an answer made of secrets."""
+        kind = kind_of(field, text)
+        # What has a form of its own (a token, a SAS, a GUID, an address) keeps that form.
+        formed = self.text(text)
+        if formed != text or (kind is None and not (given and is_given_secret(field, text))):
+            return formed
+        return self._placeholders.of(kind or "secret", text)
+
+    def holds_secret(self, text: str) -> bool:
+        """Whether a secret is still in the text, as it is or encoded."""
+        if self._secrets.search(text):
+            return True
+        return any(
+            self._secrets.search(inner) for found in _BASE64.findall(text) for inner in _decoded(found)
+        )
+
+    def _encoded(self, found: re.Match[str]) -> str:
+        hidden = any(self._known.search(inner) for inner in _decoded(found[0]))
+        return "scrubbed-base64" if hidden else found[0]
+
+    def _user_info(self, found: re.Match[str]) -> str:
+        return found[1] + self._placeholders.of("secret", unquote(found[2]))
+
+    def _parameter(self, found: re.Match[str]) -> str:
+        if kind_of(found[2], found[4]) != "secret":
+            return found[0]
+        return found[1] + found[2] + found[3] + self._placeholders.of("secret", unquote(found[4]))
+
+    def _name(self, kind: Kind, found: re.Match[str]) -> str:
+        name = unquote(found[2])
+        return found[0] if GUID.fullmatch(name) else found[1] + self._placeholders.of(kind, name)
+
+
+def _without_hyphens(values: Mapping[str, str]) -> dict[str, str]:
+    return {
+        value.replace("-", ""): to.replace("-", "") for value, to in values.items() if GUID.fullmatch(value)
+    }
+
+
+def _forms(values: Mapping[str, str]) -> dict[str, str]:
+    """Each value in the forms that it may have within a text, in lower case."""
+    return {form.lower(): to for value, to in values.items() for form in _written(value)}
+
+
+def _written(value: str) -> Iterator[str]:
+    yield value
+    yield quote(value)
+    yield quote(value, safe="")
+    yield quote(quote(value, safe=""), safe="")
+    yield quote_plus(value)
+    yield json.dumps(value)[1:-1]
+    yield escape(value)
+
+
+def _any(forms: Iterable[str]) -> str:
+    longest_first = sorted(forms, key=len, reverse=True)
+    return "(?:" + ("|".join(map(re.escape, longest_first)) or _NEVER) + ")"
+
+
+def _decoded(text: str) -> Iterator[str]:
+    """What a text may be in Base64. Where it begins is not known: a path before it is of the same letters."""
+    plain = text.rstrip("=").replace("-", "+").replace("_", "/")
+    for start in range(4):
+        part = plain[start:]
+        whole = part[: len(part) - 1] if len(part) % 4 == 1 else part
+        try:
+            yield base64.b64decode(whole + "=" * (-len(whole) % 4)).decode("latin-1")
+        except binascii.Error:
+            continue
