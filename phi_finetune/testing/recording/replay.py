@@ -32,7 +32,7 @@ from phi_finetune.testing.recording.file import load
 from phi_finetune.testing.recording.placeholders import TOKEN, guid
 from phi_finetune.testing.recording.player import NotRecorded, Player
 from phi_finetune.testing.streaming import STREAMING_AT_ONCE
-from phi_finetune.testing.transport import transport_on
+from phi_finetune.testing.transport import registry_client, workspace_client
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
@@ -127,21 +127,10 @@ class Replay:
         Its pauses between retries and polls pass on :attr:`clock`. It sends no telemetry.
         """
         self._require_open()
-        from azure.ai.ml import MLClient
-
-        transport = transport_on(self.clock)
         if registry_name is not None:
-            return MLClient(
-                self.credential, registry_name=registry_name, enable_telemetry=False, transport=transport
-            )
-        return MLClient(
-            self.credential,
-            self.subscription_id,
-            self.resource_group,
-            self.workspace_name,
-            enable_telemetry=False,
-            transport=transport,
-        )
+            return registry_client(self.credential, self.clock, registry_name)
+        names = (self.subscription_id, self.resource_group, self.workspace_name)
+        return workspace_client(self.credential, self.clock, *names)
 
     def workspace(self) -> Workspace:
         """A connected :class:`phi_finetune.Workspace`, whose waits take their time from :attr:`clock`."""
