@@ -42,9 +42,9 @@ class View(Enum):
 
 
 def fits(wanted: str | None, given: Mapping[str, str]) -> bool:
-    """Whether tags or properties are those that a request asks for: names, some with a value, as in ``a,b=c``.
+    """Whether properties are those that a request asks for: names, some with a value, as in ``a,b=c``.
 
-    The REST reference of listing a model's versions has the form; that all of them must be there is assumed.
+    The REST reference of listing jobs has the form; that all of them must be there is assumed.
     """
     for one in (wanted or "").split(","):
         name, equals, value = one.partition("=")

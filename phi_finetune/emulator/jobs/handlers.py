@@ -49,7 +49,9 @@ def get(cloud: Cloud, request: Request) -> Response:
 
 
 def list_jobs(cloud: Cloud, request: Request) -> Response:
-    """The jobs, the newest first, without their steps: all, or those of a kind, with some tags or properties.
+    """The jobs, the newest first, without their steps: all, or those of a kind, with a tag or some properties.
+
+    A tag is named by its key, and properties are those that the user gave (REST reference of listing jobs).
 
     Raises:
         ServiceError: 501, where jobs of a feature set or of a schedule are asked for.
@@ -59,14 +61,14 @@ def list_jobs(cloud: Cloud, request: Request) -> Response:
         raise not_emulated("feature sets")
     if "scheduled" in query or "scheduleId" in query:
         raise not_emulated("schedules")
-    view, kind = View.of(request), query.get("jobType")
+    view, kind, tag = View.of(request), query.get("jobType"), query.get("tag")
     shown = [
         job
         for job in reversed(cloud.jobs.all())
         if view.shows(job.archived)
         and kind in (None, job.spec.kind)
-        and fits(query.get("tag"), job.tags)
-        and fits(query.get("properties"), {**_notes(job), **job.properties})
+        and tag in (None, *job.tags)
+        and fits(query.get("properties"), job.properties)
     ]
     return page(request, [_body(cloud, job, job.status) for job in shown])
 
