@@ -78,7 +78,8 @@ def finished(
     client.data.archive(f"{name}-made")
 
 
-@pytest.mark.operation("jobs.create_or_update:Command", "jobs.stream", partial=NOT_RUN)
+@pytest.mark.operation("jobs.create_or_update:Command", partial=NOT_RUN)
+@pytest.mark.operation("jobs.stream")
 def test_submit_and_wait(
     ml: WatchedClient, unique: Callable[[str], str], capsys: pytest.CaptureFixture[str]
 ) -> None:

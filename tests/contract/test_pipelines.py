@@ -80,7 +80,8 @@ def finished(door: Door, unique: Callable[[str], str]) -> Iterator[str]:
     door.workspace.jobs.archive(name)
 
 
-@pytest.mark.operation("jobs.create_or_update:PipelineJob", "jobs.stream", "jobs.get", partial=STEPS)
+@pytest.mark.operation("jobs.create_or_update:PipelineJob", partial=STEPS)
+@pytest.mark.operation("jobs.stream", "jobs.get")
 def test_submit_and_wait(ml: WatchedClient, unique: Callable[[str], str]) -> None:
     """A pipeline keeps its steps, and is followed to its end."""
     made = ml.jobs.create_or_update(chain(unique("job")))
@@ -148,11 +149,9 @@ def fine_tune(door: Door, rows: str, name: str, **changes: object) -> object:
 
 @pytest.mark.operation(
     "jobs.create_or_update:CustomModelFineTuningJob",
-    "jobs.stream",
-    "jobs.get",
-    "models.get",
     partial="The task is chatCompletion, of a model of the registry azureml.",
 )
+@pytest.mark.operation("jobs.stream", "jobs.get", "models.get")
 def test_a_fine_tuning_job(ml: WatchedClient, door: Door, rows: str, unique: Callable[[str], str]) -> None:
     """It is followed to its end, and its model is registered under the name that its output has (wire.md 11)."""
     made = ml.jobs.create_or_update(fine_tune(door, rows, unique("job")))
