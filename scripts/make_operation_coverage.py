@@ -46,8 +46,15 @@ LEGEND = {
     "partial": "The same, but something is missing, and is named.",
     "refused": "It stays out: the answer is 501, and says what is not emulated.",
     "local": "azure-ai-ml sends nothing.",
-    "not shown": "No contract test shows it. The fake may answer, or not know the request (501).",
+    "not shown": "No contract test shows it, for the reason that is named.",
 }
+
+NOT_SHOWN = {
+    "datastores.mount": "It needs azureml-dataprep-rslex, which mounts a file system on the machine.",
+    "data.mount": "It needs azureml-dataprep-rslex, which mounts a file system on the machine.",
+    "indexes.build_index": "It runs the llm_rag components of the registry azureml, which the fake has not (404).",
+}
+"""Why no contract test shows an operation."""
 
 REGISTRY_GROUPS = ("models", "environments", "components", "data", "deployment_templates")
 """What a registry holds (Azure's page on sharing assets across workspaces with registries)."""
@@ -143,12 +150,16 @@ def render() -> str:
     """The page.
 
     Raises:
-        ValueError: A marker names what is no operation.
+        ValueError: A marker names what is no operation, or an operation is neither shown nor has a reason why not.
     """
     shown, known = collect(), list(operations())
-    unknown = sorted(name for name in shown if name.partition(":")[0] not in known)
+    plain = {name.partition(":")[0] for name in shown}
+    unknown = sorted((plain | NOT_SHOWN.keys()) - set(known))
     if unknown:
         raise ValueError(f"no operations of azure-ai-ml: {', '.join(unknown)}")
+    wrong = sorted(set(known) - (plain ^ NOT_SHOWN.keys()))
+    if wrong:
+        raise ValueError(f"either a contract test or NOT_SHOWN must say something of {', '.join(wrong)}")
     rows = {name: list(_rows(name, shown)) for name in known}
     words = [word for found in rows.values() for _, word, _ in found]
     legend = "".join(f"| {word} | {what} | {words.count(word)} |\n" for word, what in LEGEND.items())
@@ -164,7 +175,7 @@ def _rows(name: str, shown: Mapping[str, Shown]) -> Iterator[tuple[str, str, str
     """What stands in the table about an operation: a row for it, and one for each class."""
     variants = sorted(each for each in shown if each.startswith(f"{name}:"))
     if name in shown or not variants:
-        yield _row(f"`{name}`", shown.get(name, Shown()))
+        yield _row(f"`{name}`", shown.get(name) or Shown(notes=[NOT_SHOWN[name]]))
     for each in variants:
         yield _row(f"`{name}`, `{each.partition(':')[2]}`", shown[each])
 

@@ -7,9 +7,9 @@ import sys
 
 import pytest
 from pages import ROOT
-from service_doors import ACCOUNT
+from service_doors import ACCOUNT, OWN_REGISTRY
 
-from phi_finetune.emulator.cloud import Cloud
+from phi_finetune.emulator.cloud import Cloud, Settings
 from phi_finetune.testing.proxy import ProxyDoor
 
 ASKED = ["-q", "-rs", "-p", "no:cacheprovider", "-m", "real_service"]
@@ -26,7 +26,7 @@ def contract(environment: dict[str, str], *what: str) -> subprocess.CompletedPro
 @pytest.fixture
 def machine() -> dict[str, str]:
     """The environment of a machine without an account."""
-    return {name: value for name, value in os.environ.items() if name not in ACCOUNT}
+    return {name: value for name, value in os.environ.items() if name not in (*ACCOUNT, OWN_REGISTRY)}
 
 
 def test_the_service_that_the_environment_names_is_asked(machine: dict[str, str]) -> None:
@@ -40,6 +40,19 @@ def test_the_service_that_the_environment_names_is_asked(machine: dict[str, str]
     assert "costs money on the real service; --costs lets it run" in done.stdout
     assert cloud.journal.filter(path="*/workspaces/phi-lab", status=200)
     assert cloud.unrouted == []
+
+
+def test_the_registry_that_the_environment_names_is_written_to(machine: dict[str, str]) -> None:
+    """Without a name its tests are skipped, and say so."""
+    cloud = Cloud(Settings(registries=("ours",)))
+    with ProxyDoor(cloud) as door:
+        account = {**machine, **door.environment()}
+        left_out = contract(account, "test_own_registry.py::test_list")
+        done = contract({**account, OWN_REGISTRY: "ours"}, "test_own_registry.py::test_list")
+    assert left_out.returncode == done.returncode == 0, done.stdout
+    assert f"the environment names no registry to write to: {OWN_REGISTRY}" in left_out.stdout
+    assert re.search(r"^4 passed", done.stdout, re.MULTILINE), done.stdout
+    assert cloud.journal.filter(method="PUT", path="*/registries/ours/models/*")
 
 
 def test_without_an_account_nothing_is_asked(machine: dict[str, str]) -> None:

@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from uuid import uuid4
 
 import pytest
-from service_doors import DOORS, Door, NoAccount
+from service_doors import DOORS, OWN_REGISTRY, Door, NoAccount
 from watched_client import Watch, WatchedClient
 
 _REAL = "real_service"
@@ -98,6 +98,14 @@ def ml(door: Door, watch: Watch) -> WatchedClient:
 def registry(door: Door, watch: Watch) -> WatchedClient:
     """A client of the registry ``azureml``, whose calls are noted."""
     return WatchedClient(door.registry, watch, "registry.")
+
+
+@pytest.fixture
+def own_registry(door: Door, watch: Watch) -> WatchedClient:
+    """A client of a registry that can be written to, whose calls are noted."""
+    if door.own_registry is None:
+        pytest.skip(f"the environment names no registry to write to: {OWN_REGISTRY}")
+    return WatchedClient(door.own_registry, watch, "registry.")
 
 
 @pytest.fixture(scope="session")

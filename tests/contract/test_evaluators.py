@@ -28,6 +28,16 @@ def evaluator(
     return ml.evaluators.create_or_update(Model(name=name, version="1", path=str(tmp_path / "flow")))
 
 
+@pytest.fixture
+def model(ml: WatchedClient, tmp_path: Path, unique: Callable[[str], str], afterwards: ExitStack) -> Model:
+    """A model that is no evaluator, and is archived in the end."""
+    path = tmp_path / "weights.txt"
+    path.write_text("some weights")
+    made = ml.models.create_or_update(Model(name=unique("model"), version="1", path=str(path)))
+    afterwards.callback(lambda: ml.models.archive(made.name))
+    return made
+
+
 @pytest.mark.operation("evaluators.create_or_update", "evaluators.get")
 def test_create_and_get(ml: WatchedClient, evaluator: Model) -> None:
     """It is kept as a model with a property, and found as an evaluator."""
@@ -36,10 +46,11 @@ def test_create_and_get(ml: WatchedClient, evaluator: Model) -> None:
     assert ml.evaluators.get(evaluator.name, label="latest").version == "1"
 
 
-@pytest.mark.operation("evaluators.list", partial="Versions that are no evaluators are listed too.")
-def test_list(ml: WatchedClient, evaluator: Model) -> None:
-    """Its versions are listed."""
+@pytest.mark.operation("evaluators.list")
+def test_list(ml: WatchedClient, evaluator: Model, model: Model) -> None:
+    """An evaluator's versions are listed, and none of a model that is no evaluator."""
     assert [one.version for one in ml.evaluators.list(evaluator.name)] == ["1"]
+    assert [one.version for one in ml.evaluators.list(model.name)] == []
 
 
 @pytest.mark.operation("evaluators.download")
@@ -51,13 +62,7 @@ def test_download(ml: WatchedClient, evaluator: Model, tmp_path: Path) -> None:
 
 
 @pytest.mark.operation("evaluators.get")
-def test_a_model_is_no_evaluator(
-    ml: WatchedClient, tmp_path: Path, unique: Callable[[str], str], afterwards: ExitStack
-) -> None:
+def test_a_model_is_no_evaluator(ml: WatchedClient, model: Model) -> None:
     """A model that is no evaluator is not found as one."""
-    path = tmp_path / "weights.txt"
-    path.write_text("some weights")
-    made = ml.models.create_or_update(Model(name=unique("model"), version="1", path=str(path)))
-    afterwards.callback(lambda: ml.models.archive(made.name))
     with pytest.raises(ResourceNotFoundError, match="not found"):
-        ml.evaluators.get(made.name, version="1")
+        ml.evaluators.get(model.name, version="1")

@@ -62,11 +62,7 @@ def finished(door: Door, folder: Path, unique: Callable[[str], str]) -> Iterator
 
 
 @pytest.mark.costs
-@pytest.mark.operation(
-    "jobs.create_or_update:PipelineJob",
-    "jobs.stream",
-    partial="A pipeline is one node of chat_completion_pipeline.",
-)
+@pytest.mark.operation("jobs.create_or_update:PipelineJob", "jobs.stream")
 def test_submit_and_wait(
     ml: WatchedClient,
     door: Door,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from azure.ai.ml.entities import (
+    KubernetesOnlineDeployment,
     ManagedOnlineDeployment,
     ManagedOnlineEndpoint,
     OnlineRequestSettings,
@@ -128,3 +129,17 @@ def test_a_missing_one_is_not_found(ml: WatchedClient, endpoint: str) -> None:
     """It is a 404."""
     with pytest.raises(ResourceNotFoundError):
         ml.online_deployments.get("nobody", endpoint)
+
+
+@pytest.mark.refused(
+    "online_deployments.begin_create_or_update:KubernetesOnlineDeployment",
+    what="online deployments on Kubernetes",
+)
+def test_kubernetes_stays_out(ml: WatchedClient, door: Door, endpoint: str) -> None:
+    """A deployment on a cluster of one's own is not emulated."""
+    assert door.cloud is not None
+    wanted = KubernetesOnlineDeployment(name="kube", endpoint_name=endpoint, model="azureml:m:1")
+    with pytest.raises(HttpResponseError, match="no online deployments on Kubernetes") as refused:
+        ml.online_deployments.begin_create_or_update(wanted)
+    assert refused.value.status_code == 501
+    door.cloud.unrouted.clear()

@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 from azure.ai.ml import Input, automl, command, spark
+from azure.ai.ml.data_transfer import Database
 from azure.ai.ml.entities import (
     AzureBlobDatastore,
     AzureMLOnlineInferencingServer,
     BatchEndpoint,
     ComputeInstance,
     DataColumn,
+    DataImport,
     DeploymentTemplate,
     FeatureSet,
     FeatureSetSpecification,
@@ -22,6 +24,7 @@ from azure.ai.ml.entities import (
     FqdnDestination,
     Hub,
     Index,
+    KubernetesOnlineEndpoint,
     ModelBatchDeployment,
     ModelPackage,
     Project,
@@ -243,6 +246,10 @@ FEATURES: Mapping[str, tuple[str, Call]] = {
         "feature sets",
         lambda ml: ml.feature_sets.begin_backfill(name="f", version="1", data_status=["None"]),
     ),
+    "feature_sets.list_materialization_operations": (
+        "feature sets",
+        lambda ml: list(ml.feature_sets.list_materialization_operations("f", "1")),
+    ),
     "feature_sets.get_feature": (
         "feature sets",
         lambda ml: ml.feature_sets.get_feature("f", "1", feature_name="a"),
@@ -275,7 +282,22 @@ FEATURES: Mapping[str, tuple[str, Call]] = {
     ),
 }
 
+ENDPOINTS: Mapping[str, tuple[str, Call]] = {
+    "online_endpoints.begin_create_or_update:KubernetesOnlineEndpoint": (
+        "online endpoints on Kubernetes",
+        lambda ml: ml.online_endpoints.begin_create_or_update(
+            KubernetesOnlineEndpoint(name="kube", compute="kube")
+        ),
+    ),
+}
+
 ASSETS: Mapping[str, tuple[str, Call]] = {
+    "data.import_data": (
+        "data_transfer nodes",
+        lambda ml: ml.data.import_data(
+            DataImport(name="d", path=FOLDER, source=Database(query="select 1", connection="azureml:c"))
+        ),
+    ),
     "models.package": ("model packages", lambda ml: ml.models.package("m", "1", model_package())),
     "indexes.list": ("indexes", lambda ml: list(ml.indexes.list("i"))),
     "indexes.get": ("indexes", lambda ml: ml.indexes.get("i", version="1")),
@@ -328,6 +350,7 @@ REFUSED: Mapping[str, tuple[str, Call]] = {
     **WORKSPACES,
     **REGISTRIES,
     **FEATURES,
+    **ENDPOINTS,
     **ASSETS,
 }
 

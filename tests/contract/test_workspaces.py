@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import pytest
-from azure.ai.ml.entities import FeatureStore
+from azure.ai.ml.entities import CapabilityHost, FeatureStore
+from azure.ai.ml.exceptions import MlException
 from azure.core.exceptions import ResourceNotFoundError
 from watched_client import WatchedClient
 
@@ -47,3 +48,13 @@ def test_feature_stores(ml: WatchedClient) -> None:
         ml.feature_stores.begin_delete("pf-no-such-store")
     with pytest.raises(ResourceNotFoundError):
         ml.feature_stores.begin_update(FeatureStore(name="pf-no-such-store"))
+
+
+@pytest.mark.operation(
+    "capability_hosts.begin_create_or_update",
+    partial="The client makes one in a hub or project alone, and there is none.",
+)
+def test_a_workspace_gets_no_capability_host(ml: WatchedClient) -> None:
+    """The client reads what kind of workspace it is, and goes no further."""
+    with pytest.raises(MlException, match="Workspace kind should be either 'Hub' or 'Project'"):
+        ml.capability_hosts.begin_create_or_update(CapabilityHost(name="pf-host"))

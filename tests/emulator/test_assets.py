@@ -244,6 +244,21 @@ def test_views(cloud: Cloud) -> None:
     assert versions(ask(cloud, "GET", "models?listViewType=ArchivedOnly")) == ["gone"]
 
 
+def test_versions_with_properties(cloud: Cloud) -> None:
+    """A list can be of the versions alone that have some properties, by name or by name and value."""
+    put_model(cloud, version="1", properties={"a": "1", "b": "2"})
+    put_model(cloud, version="2", properties={"a": "2"})
+    put_model(cloud, version="3")
+    for wanted, found in (
+        ("a", ["2", "1"]),
+        ("a=2", ["2"]),
+        ("a,b=2", ["1"]),
+        ("b=1", []),
+        ("", ["3", "2", "1"]),
+    ):
+        assert versions(ask(cloud, "GET", f"models/mine/versions?properties={wanted}")) == found
+
+
 @pytest.mark.parametrize("kind", ["models", "data"])
 def test_missing(cloud: Cloud, kind: str) -> None:
     """An unknown name or version is a 404, in lists too; an empty workspace lists nothing."""

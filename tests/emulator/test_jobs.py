@@ -384,6 +384,41 @@ def test_list_pages_and_views(cloud: Cloud) -> None:
     assert [job["name"] for job in archived["value"]] == ["job5"]
 
 
+@pytest.mark.parametrize(
+    ("query", "names"),
+    [
+        ("jobType=Pipeline", ["two", "one"]),
+        ("jobType=Command", []),
+        ("tag=team", ["two", "one"]),
+        ("tag=stage", ["two"]),
+        ("tag=late", []),
+        ("properties=a", ["two", "one"]),
+        ("properties=a=1", ["one"]),
+        ("properties=a,b=2", ["two"]),
+        ("properties=a=1,b=2", []),
+    ],
+)
+def test_list_of_some_jobs(cloud: Cloud, query: str, names: list[str]) -> None:
+    """Those of a kind, or with a tag or properties, are listed alone."""
+    start(cloud, "one", tags={"team": "nlp"}, properties={"a": "1"})
+    start(cloud, "two", tags={"team": "vision", "stage": "late"}, properties={"a": "2", "b": "2"})
+    assert [job["name"] for job in ask(cloud, "GET", f"jobs?{query}").body["value"]] == names
+
+
+@pytest.mark.parametrize(
+    ("query", "what"),
+    [
+        ("properties=azureml.FeatureSetName=f,azureml.FeatureSetVersion=1", "feature sets"),
+        ("scheduled=true", "schedules"),
+        ("scheduleId=nightly", "schedules"),
+    ],
+)
+def test_list_of_what_stays_out(cloud: Cloud, query: str, what: str) -> None:
+    """The jobs of a feature set or of a schedule are not none, but not emulated."""
+    answer = ask(cloud, "GET", f"jobs?{query}")
+    assert (answer.status, answer.message) == (501, f"The emulator has no {what}.")
+
+
 def test_output_where_the_job_asked(cloud: Cloud) -> None:
     """An output with a place of its own is written there."""
     place = "azureml://datastores/workspaceblobstore/paths/models/mine"

@@ -93,7 +93,6 @@ def test_a_model_that_is_not_there_is_refused(cloud: Cloud) -> None:
         {"count": 0},
         {"count": 51},
         {"name": "b"},
-        {"endpointComputeType": "Kubernetes"},
         {"requestSettings": {"requestTimeout": "PT3M1S"}},
         {"requestSettings": {"maxConcurrentRequestsPerInstance": 0}},
         {"livenessProbe": {"successThreshold": 2}},
@@ -106,6 +105,15 @@ def test_what_breaks_a_rule_is_refused(cloud: Cloud, wrong: dict[str, Any]) -> N
     """The service checks what the client does not: size, count, name, timeouts and probes (wire.md 13.10)."""
     wait(cloud, put_endpoint(cloud))
     assert put_deployment(cloud, **wrong).status == 400
+    assert cloud.endpoints.deployments() == ()
+
+
+def test_what_is_on_kubernetes_stays_out(cloud: Cloud) -> None:
+    """An endpoint on a compute of one's own and a deployment there are not emulated, which is no fault of theirs."""
+    assert put_endpoint(cloud, "kube", compute=cloud.arm_id("computes", "kube")).status == 501
+    wait(cloud, put_endpoint(cloud))
+    answer = put_deployment(cloud, endpointComputeType="Kubernetes")
+    assert (answer.status, answer.message) == (501, "The emulator has no online deployments on Kubernetes.")
     assert cloud.endpoints.deployments() == ()
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeAlias
 
 from phi_finetune.emulator.assets.bodies import container_body, details_of, version_body
-from phi_finetune.emulator.assets.listing import View, newest_first
+from phi_finetune.emulator.assets.listing import View, fits, newest_first
 from phi_finetune.emulator.assets.store import AssetStore
 from phi_finetune.emulator.assets.versions import Kind
 from phi_finetune.emulator.core.http import Request, Response, json_answer
@@ -62,12 +62,15 @@ def put_container(kind: Kind, store_of: StoreOf, cloud: Cloud, request: Request)
 
 
 def list_versions(kind: Kind, store_of: StoreOf, cloud: Cloud, request: Request) -> Response:
-    """The versions of a name, the newest first, or those of one stage only (service.md)."""
+    """The versions of a name, the newest first, or those of one stage, or with some properties (service.md)."""
     view, store, stage = View.of(request), store_of(cloud, request), request.query.get("stage")
+    wanted = request.query.get("properties")
     shown = [
         one
         for one in store.listed(kind, request.params["name"])
-        if view.shows(one.archived) and stage in (None, one.details.stage)
+        if view.shows(one.archived)
+        and stage in (None, one.details.stage)
+        and fits(wanted, one.details.properties)
     ]
     return page(request, [version_body(store, one) for one in newest_first(request, shown)])
 

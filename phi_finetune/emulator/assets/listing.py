@@ -1,15 +1,15 @@
-"""Which versions a list shows, and in what order."""
+"""Which versions or jobs a list shows, and in what order."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import TypeVar
 
 from phi_finetune.emulator.core.errors import ServiceError
 from phi_finetune.emulator.core.http import Request
 
-__all__ = ["View", "newest_first"]
+__all__ = ["View", "fits", "newest_first"]
 
 _T = TypeVar("_T")
 
@@ -39,6 +39,18 @@ class View(Enum):
     def shows(self, archived: bool) -> bool:
         """Whether the list has room for one that is archived, or is not."""
         return self is View.ALL or archived == (self is View.ARCHIVED_ONLY)
+
+
+def fits(wanted: str | None, given: Mapping[str, str]) -> bool:
+    """Whether properties are those that a request asks for: names, some with a value, as in ``a,b=c``.
+
+    The REST reference of listing jobs has the form; that all of them must be there is assumed.
+    """
+    for one in (wanted or "").split(","):
+        name, equals, value = one.partition("=")
+        if name and (name not in given or (equals and given[name] != value)):
+            return False
+    return True
 
 
 def newest_first(request: Request, oldest_first: Sequence[_T]) -> Sequence[_T]:

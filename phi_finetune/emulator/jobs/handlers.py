@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from phi_finetune.emulator.assets.listing import View
+from phi_finetune.emulator.assets.listing import View, fits
+from phi_finetune.emulator.assets.refusals import not_emulated
 from phi_finetune.emulator.core.clock import timestamp
 from phi_finetune.emulator.core.hosts import ARM, LOCATION
 from phi_finetune.emulator.core.http import Request, Response, empty, json_answer
@@ -48,9 +49,27 @@ def get(cloud: Cloud, request: Request) -> Response:
 
 
 def list_jobs(cloud: Cloud, request: Request) -> Response:
-    """The jobs, the newest first, without their steps."""
-    view = View.of(request)
-    shown = [job for job in reversed(cloud.jobs.all()) if view.shows(job.archived)]
+    """The jobs, the newest first, without their steps: all, or those of a kind, with a tag or some properties.
+
+    A tag is named by its key, and properties are those that the user gave (REST reference of listing jobs).
+
+    Raises:
+        ServiceError: 501, where jobs of a feature set or of a schedule are asked for.
+    """
+    query = request.query
+    if "azureml.FeatureSetName" in query.get("properties", ""):
+        raise not_emulated("feature sets")
+    if "scheduled" in query or "scheduleId" in query:
+        raise not_emulated("schedules")
+    view, kind, tag = View.of(request), query.get("jobType"), query.get("tag")
+    shown = [
+        job
+        for job in reversed(cloud.jobs.all())
+        if view.shows(job.archived)
+        and kind in (None, job.spec.kind)
+        and tag in (None, *job.tags)
+        and fits(query.get("properties"), job.properties)
+    ]
     return page(request, [_body(cloud, job, job.status) for job in shown])
 
 

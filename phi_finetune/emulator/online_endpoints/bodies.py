@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from phi_finetune.emulator.assets.refusals import not_emulated
 from phi_finetune.emulator.core.system_data import system_data
 from phi_finetune.emulator.online_endpoints.deployment import Deployment, DeploymentSpec
 from phi_finetune.emulator.online_endpoints.endpoint import AuthMode, Endpoint, EndpointSpec
@@ -35,9 +36,12 @@ def endpoint_spec(body: Mapping[str, Any]) -> EndpointSpec:
     """What a PUT asks for.
 
     Raises:
-        ServiceError: 400 for an unknown auth mode; the wording is ours.
+        ServiceError: 400 for an unknown auth mode, in words of ours; 501 for an endpoint on Kubernetes, which
+            names the compute that it is on.
     """
     properties = body.get("properties") or {}
+    if properties.get("compute"):
+        raise not_emulated("online endpoints on Kubernetes")
     sent = str(properties.get("authMode") or "Key")
     auth_mode = _AUTH_MODES.get(sent.lower())
     if auth_mode is None:
@@ -57,11 +61,11 @@ def deployment_spec(body: Mapping[str, Any]) -> DeploymentSpec:
     """What a PUT asks for, with what the service fills in (service.md).
 
     Raises:
-        ServiceError: 400 for a deployment on Kubernetes, which is not emulated.
+        ServiceError: 501 for a deployment on Kubernetes.
     """
     properties = body.get("properties") or {}
     if properties.get("endpointComputeType", "Managed") != "Managed":
-        raise bad_request("Only managed deployments can be made here.")
+        raise not_emulated("online deployments on Kubernetes")
     return DeploymentSpec(
         model=properties.get("model"),
         instance_type=properties.get("instanceType") or _SIZE,
