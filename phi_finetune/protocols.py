@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Clock",
+    "CloudName",
     "CredentialPolicy",
     "Listener",
     "RetryPolicy",
@@ -40,6 +41,9 @@ __all__ = [
     "Try",
     "VerbClass",
 ]
+
+CloudName: TypeAlias = Literal["public", "usgovernment", "china"]
+"""Microsoft's clouds: the public one, that of the US government, and that of 21Vianet in China."""
 
 VerbClass: TypeAlias = Literal["read", "named-write", "action"]
 """How safe a request is to send again: a read changes nothing; a named write (PUT, DELETE) applied twice leaves

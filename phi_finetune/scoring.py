@@ -123,7 +123,10 @@ def send(client: Client, endpoint: Endpoint, body: Mapping[str, Any], deployment
 
     Raises:
         ScoringFailed: The endpoint did not answer; a subclass says how.
+        HostRefused: Its address is not one of an endpoint in the workspace's region. Neither key nor question was sent.
     """
+    client.hosts.check(endpoint.scoring_uri)
+    client.hosts.check_scoring(endpoint.scoring_uri, client.facts.location)
     answer = _post(client, endpoint, body, deployment)
     if answer.status == 401 and endpoint.auth == "key":
         client.forget(_key_of(endpoint))
@@ -191,7 +194,12 @@ def _post(client: Client, endpoint: Endpoint, body: Mapping[str, Any], deploymen
     if deployment is not None:
         headers["azureml-model-deployment"] = deployment
     return client.rest.send(
-        "POST", endpoint.scoring_uri, body=dict(body), headers=headers, signed=endpoint.auth != "key"
+        "POST",
+        endpoint.scoring_uri,
+        body=dict(body),
+        headers=headers,
+        signed=endpoint.auth != "key",
+        scope=client.cloud.ml_scope,
     )
 
 

@@ -9,7 +9,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import attrs
 import pytest
 from tuning import PROMPT, REPLY, SIZE, content, data, deployed, sent, trained
 
@@ -17,7 +16,6 @@ import phi_finetune as pf
 from phi_finetune.emulator.runners.runner import JobInputs, Reply, Run
 from phi_finetune.emulator.runners.simulated import SimulatedRunner
 from phi_finetune.errors import (
-    HostRefused,
     InvalidParameter,
     ScoringFailed,
     ScoringModelError,
@@ -379,27 +377,6 @@ def test_throttling_says_how_long(fake_azure: FakeAzure) -> None:
     with pytest.raises(ScoringThrottled) as caught:
         endpoint.chat(PROMPT)
     assert caught.value.retry_after_s == 7
-
-
-@pytest.mark.parametrize(
-    "uri",
-    [
-        "https://evil.example/score",
-        "http://answers.eastus.inference.ml.azure.com/score",
-        "https://answers.eastus.inference.ml.azure.com.evil.example/score",
-        "https://user@answers.eastus.inference.ml.azure.com/score",
-        "https://answers.eastus.inference.ml.azure.com:8443/score",
-        "",
-    ],
-)
-@pytest.mark.parametrize("auth", ["key", "aad_token"])
-def test_a_question_goes_to_azure_alone(
-    fake_azure: FakeAzure, endpoint: pf.Endpoint, uri: str, auth: Any
-) -> None:
-    """An address that is not Azure's gets neither key nor token nor question."""
-    with pytest.raises(HostRefused, match="nothing was sent"):
-        attrs.evolve(endpoint, scoring_uri=uri, auth=auth, client=endpoint._client).chat(PROMPT)
-    assert bodies(fake_azure) == []
 
 
 def test_no_key_is_logged(

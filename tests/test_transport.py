@@ -13,11 +13,9 @@ from azure.core.credentials import AccessToken, AccessTokenInfo, TokenRequestOpt
 from tuning import PROMPT, Heard, deployed, finetune, sent
 
 import phi_finetune as pf
-from phi_finetune._azure.hosts import check_host, scope_for
 from phi_finetune._azure.transport import verb_class
 from phi_finetune.errors import (
     AuthenticationFailed,
-    HostRefused,
     InvalidParameter,
     PermissionMissing,
     PhiFinetuneError,
@@ -262,69 +260,6 @@ def test_a_missing_role_is_no_missing_thing(fake_azure: FakeAzure, workspace: pf
         workspace.gpu_compute("gpu", size="Standard_NC24ads_A100_v4").ensure()
     assert "AzureML Data Scientist" in (caught.value.next_call or "")
     assert fake_azure.computes == {}
-
-
-# Hosts
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "https://management.azure.com/subscriptions",
-        "https://MANAGEMENT.AZURE.COM:443/x",
-        "https://eastus.api.azureml.ms/x",
-        "https://cert-eastus.experiments.azureml.net/x",
-        "https://answers.eastus.inference.ml.azure.com/score",
-        "https://store.blob.core.windows.net/x?sig=1",
-    ],
-)
-def test_azures_hosts_pass(url: str) -> None:
-    """Those that a workspace of the public cloud uses."""
-    check_host(url)
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "http://management.azure.com/x",
-        "https://management.azure.com.evil.example/x",
-        "https://evil-management.azure.com/x",
-        "https://blob.core.windows.net/x",
-        "https://management.azure.com:8443/x",
-        "https://management.azure.com@evil.example/x",
-        "https://me:you@management.azure.com/x",
-        "https://evilapi.azureml.ms/x",
-        "ftp://management.azure.com/x",
-        "/relative",
-        "",
-    ],
-)
-def test_other_hosts_do_not(url: str) -> None:
-    """Whatever they look like; the error does not repeat what may hold a password."""
-    with pytest.raises(HostRefused) as caught:
-        check_host(url)
-    assert "me:you" not in str(caught.value)
-
-
-def test_a_next_page_elsewhere_is_not_asked_for(fake_azure: FakeAzure, workspace: pf.Workspace) -> None:
-    """A link in an answer may not lead a token away."""
-    with pytest.raises(HostRefused):
-        workspace._handle().rest.send("GET", "https://evil.example/next")
-    assert len(fake_azure.journal) == 0
-
-
-@pytest.mark.parametrize(
-    ("host", "scope"),
-    [
-        ("management.azure.com", "https://management.azure.com/.default"),
-        ("eastus.api.azureml.ms", "https://management.azure.com/.default"),
-        ("a.eastus.inference.ml.azure.com", "https://ml.azure.com/.default"),
-        ("store.blob.core.windows.net", "https://storage.azure.com/.default"),
-    ],
-)
-def test_each_host_has_its_audience(host: str, scope: str) -> None:
-    """A token of the wrong one is refused there."""
-    assert scope_for(f"https://{host}/x") == scope
 
 
 # Secrets

@@ -10,10 +10,10 @@ from uuid import uuid4
 
 import attrs
 
-from phi_finetune._azure.hosts import scope_for
 from phi_finetune.errors import AuthenticationFailed, ServiceUnreachable, UnexpectedAnswer
 
 if TYPE_CHECKING:
+    from phi_finetune._azure.hosts import Hosts
     from phi_finetune._azure.transport import Transport
     from phi_finetune._token_cache import CachedCredential
 
@@ -63,10 +63,13 @@ class Answer:
 class Rest:
     """Sends requests with the right token, and gives every answer back."""
 
-    def __init__(self, transport: Transport, credential: CachedCredential, user_agent: str) -> None:
+    def __init__(
+        self, transport: Transport, credential: CachedCredential, user_agent: str, hosts: Hosts
+    ) -> None:
         self._transport = transport
         self._credential = credential
         self._user_agent = user_agent
+        self._hosts = hosts
 
     def send(
         self,
@@ -78,6 +81,7 @@ class Rest:
         content: bytes | None = None,
         headers: Mapping[str, str] | None = None,
         signed: bool = True,
+        scope: str | None = None,
     ) -> Answer:
         """Send one request.
 
@@ -89,8 +93,10 @@ class Rest:
             content: Bytes to send as they are.
             headers: Further headers; an Authorization among them is kept.
             signed: False sends no token: for a URL that carries its own signature.
+            scope: The scope of the token; None is the one that the host takes.
 
         Raises:
+            HostRefused: The host may not be spoken to, or sends the request elsewhere.
             ServiceUnreachable: No answer came.
         """
         from azure.core.exceptions import AzureError, ClientAuthenticationError
@@ -104,7 +110,7 @@ class Rest:
             "Accept": "application/json",
         }
         if signed:
-            own["Authorization"] = f"Bearer {self._token(scope_for(url))}"
+            own["Authorization"] = f"Bearer {self._token(scope or self._hosts.scope_for(url))}"
         request = HttpRequest(method, url, headers={**own, **(headers or {})}, json=body, content=content)
         asked = f"{method} {url.partition('?')[0]}"
         try:

@@ -21,7 +21,8 @@ from azure.core.exceptions import (
 )
 from azure.core.pipeline.transport import HttpTransport, RequestsTransport
 
-from phi_finetune._azure.hosts import ML_SCOPE, check_host, is_identity_endpoint, scope_for
+from phi_finetune._azure.hosts import Hosts, is_identity_endpoint
+from phi_finetune.errors import HostRefused
 from phi_finetune.events import RequestRetried
 from phi_finetune.protocols import Clock, Listener, RetryPolicy, Try, VerbClass
 from phi_finetune.retries import checked_wait, retry_after_s
@@ -63,6 +64,7 @@ class Transport(HttpTransport["Request", "Response"]):
         clock: Measures time, and waits.
         credential: Gives the credential that re-stamps a request; asked only when one is needed.
         notify: Hears of each further send.
+        hosts: Says where requests may go.
     """
 
     def __init__(
@@ -72,12 +74,14 @@ class Transport(HttpTransport["Request", "Response"]):
         clock: Clock,
         credential: Callable[[], CachedCredential],
         notify: Listener,
+        hosts: Hosts,
     ) -> None:
         self._retries = retries
         self._clock = clock
         self._credential = credential
         self._notify = notify
-        self._revoked: set[str] = set()
+        self._hosts = hosts
+        self._revoked: dict[str, str] = {}
         self._lock = threading.Lock()
         self._inner = RequestsTransport(connection_timeout=CONNECT_TIMEOUT_S, read_timeout=READ_TIMEOUT_S)
 
@@ -85,7 +89,7 @@ class Transport(HttpTransport["Request", "Response"]):
         """Send a request until it succeeds or the policy gives up; then its last answer or error is the result."""
         # A request for a managed identity's token carries no secret, and goes to the machine itself.
         if "Authorization" in request.headers or not is_identity_endpoint(request.url):
-            check_host(request.url)
+            self._hosts.check(request.url)
         self._restamp_if_revoked(request)
         started = self._clock.monotonic()
         attempt, signed_in_anew = 1, False
@@ -139,9 +143,11 @@ class Transport(HttpTransport["Request", "Response"]):
     def _once(self, request: Request, kwargs: dict[str, Any]) -> tuple[Response | None, Exception | None]:
         try:
             with _without_signatures():
-                return self._inner.send(request, **kwargs), None
+                answer = self._inner.send(request, **kwargs)
         except (ServiceRequestError, ServiceResponseError, IncompleteReadError) as error:
             return None, error
+        _refuse_redirect(request, answer)
+        return answer, None
 
     def _wait_s(
         self,
@@ -185,11 +191,11 @@ class Transport(HttpTransport["Request", "Response"]):
         if token is None:
             return False
         credential = self._credential()
-        scope = scope_for(request.url)
-        if not credential.issued(token, scope):
+        scope = credential.scope_of(token)
+        if scope is None:
             return False
         with self._lock:
-            self._revoked.add(token)
+            self._revoked[token] = scope
         credential.forget(scope, token)
         self._stamp(request, credential, scope)
         return True
@@ -197,13 +203,30 @@ class Transport(HttpTransport["Request", "Response"]):
     def _restamp_if_revoked(self, request: Request) -> None:
         # azure-core's clients keep a token each, and go on sending one that was refused elsewhere.
         token = _bearer(request)
-        if token is not None and token in self._revoked:
-            self._stamp(request, self._credential(), scope_for(request.url))
+        scope = None if token is None else self._revoked.get(token)
+        if scope is not None:
+            self._stamp(request, self._credential(), scope)
 
     def _stamp(self, request: Request, credential: CachedCredential, scope: str) -> None:
         request.headers["Authorization"] = f"Bearer {credential.get_token(scope).token}"
         if "x-azureml-token" in request.headers:
-            request.headers["x-azureml-token"] = credential.get_token(ML_SCOPE).token
+            request.headers["x-azureml-token"] = credential.get_token(self._hosts.cloud.ml_scope).token
+
+
+def _refuse_redirect(request: Request, answer: Response) -> None:
+    """Stop before azure-core follows a redirect: it would send the body, be it a prompt, to whoever is named.
+
+    Raises:
+        HostRefused: The answer names another address.
+    """
+    if 300 <= answer.status_code < 400 and answer.headers.get("Location"):
+        raise HostRefused(
+            "Refused to follow a redirect",
+            resource=f"{request.method} {request.url.partition('?')[0]}",
+            why=f"HTTP {answer.status_code} names another address, and no service of Azure ML's does that",
+            next_call="look for a proxy in between; what was asked for was not sent on",
+            status_code=answer.status_code,
+        )
 
 
 def _is_half(answer: Response) -> bool:
