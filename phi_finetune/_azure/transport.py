@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from urllib.parse import urlsplit
 
 from azure.core.exceptions import (
-    IncompleteReadError,
+    HttpResponseError,
     ResponseNotReadError,
     ServiceRequestError,
     ServiceResponseError,
@@ -142,9 +142,10 @@ class Transport(HttpTransport["Request", "Response"]):
 
     def _once(self, request: Request, kwargs: dict[str, Any]) -> tuple[Response | None, Exception | None]:
         try:
-            with _without_signatures():
+            with _discreet():
                 answer = self._inner.send(request, **kwargs)
-        except (ServiceRequestError, ServiceResponseError, IncompleteReadError) as error:
+        # The last one is what the transport itself raises of a body that is cut, or cannot be unpacked.
+        except (ServiceRequestError, ServiceResponseError, HttpResponseError) as error:
             return None, error
         _refuse_redirect(request, answer)
         return answer, None
@@ -264,15 +265,27 @@ def verb_class(method: str, url: str) -> VerbClass:
 
 
 @contextmanager
-def _without_signatures() -> Iterator[None]:
-    """Keep the signatures of URLs out of what urllib3 logs at level DEBUG."""
-    log = logging.getLogger("urllib3.connectionpool")
-    redaction = _Redaction()
-    log.addFilter(redaction)
+def _discreet() -> Iterator[None]:
+    """Keep the signatures of URLs out of what urllib3 logs at level DEBUG, and azure-core's warnings off the screen."""
+    filters: tuple[tuple[str, logging.Filter], ...] = (
+        ("urllib3.connectionpool", _Redaction()),
+        ("azure.core.pipeline.transport._requests_basic", _CutBodies()),
+    )
+    for name, one in filters:
+        logging.getLogger(name).addFilter(one)
     try:
         yield
     finally:
-        log.removeFilter(redaction)
+        for name, one in filters:
+            logging.getLogger(name).removeFilter(one)
+
+
+class _CutBodies(logging.Filter):
+    """Stops the warning for each body that was cut: it names nothing, and the event of the next send, or the error,
+    says more."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.levelno < logging.WARNING
 
 
 class _Redaction(logging.Filter):
