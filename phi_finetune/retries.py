@@ -3,14 +3,18 @@
 A policy only decides; the transport sends and waits. Which failures are sent again at all is the same for
 every policy of this module (:func:`may_send_again`):
 
-========================= ===================================== ==================================
-failure                   read, named write                     action (POST)
-========================= ===================================== ==================================
-408, 500, 502, 504        sent again                            not: it may have been done already
-429, 503                  sent again                            sent again: it was not taken up
-no answer                 sent again                            only where no connection was made
-any other status          not                                   not
-========================= ===================================== ==================================
+========================= ================== ===================== ==================================
+failure                   read, named write  score (a question)    action (any other POST)
+========================= ================== ===================== ==================================
+500, 502                  sent again         sent again            not: it may have been done already
+408, 504                  sent again         not: it took too long not: it may have been done already
+429, 503                  sent again         sent again            sent again: it was not taken up
+401, expired once more    with a new token   with a new token      with a new token
+no answer, or half of one sent again         sent again            only where no connection was made
+any other status          not                not                   not
+========================= ================== ===================== ==================================
+
+The first 401 of a token is no failure: the request is sent with a new token before a policy is asked.
 """
 
 from __future__ import annotations
@@ -47,11 +51,13 @@ LONGEST_WAIT_S: Final = 86_400.0
 """The longest wait between two sends that any policy may ask for, in seconds: one day."""
 
 _MOST_ATTEMPTS: Final = 1000
-_TRANSIENT: Final = frozenset({408, 429, 500, 502, 503, 504})
-_NOT_TAKEN_UP: Final = frozenset({429, 503})
+_NOT_TAKEN_UP: Final = frozenset({401, 429, 503})
+_BROKE: Final = frozenset({500, 502})
+_TOOK_TOO_LONG: Final = frozenset({408, 504})
 _SENT_AGAIN: Final[Mapping[VerbClass, frozenset[int]]] = {
-    "read": _TRANSIENT,
-    "named-write": _TRANSIENT,
+    "read": _NOT_TAKEN_UP | _BROKE | _TOOK_TOO_LONG,
+    "named-write": _NOT_TAKEN_UP | _BROKE | _TOOK_TOO_LONG,
+    "score": _NOT_TAKEN_UP | _BROKE,
     "action": _NOT_TAKEN_UP,
 }
 

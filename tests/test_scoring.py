@@ -17,17 +17,19 @@ from phi_finetune.emulator.runners.runner import JobInputs, Reply, Run
 from phi_finetune.emulator.runners.simulated import SimulatedRunner
 from phi_finetune.errors import (
     InvalidParameter,
+    PhiFinetuneError,
     ScoringFailed,
     ScoringModelError,
     ScoringThrottled,
     ScoringTimeout,
     ScoringUnauthorized,
     ScoringUnavailable,
+    ServiceUnreachable,
     UnexpectedAnswer,
 )
 from phi_finetune.retries import NoRetries
 from phi_finetune.testing import FakeAzure
-from phi_finetune.testing.faults import Answer
+from phi_finetune.testing.faults import Answer, AnswerLost, HalfBody, RequestFault, Silence
 
 SCORE = "/score"
 
@@ -329,6 +331,47 @@ def test_each_refusal_has_its_class(
     assert error.request_id
     assert PROMPT not in str(error) + repr(error)
     assert len(bodies(fake_azure)) == sends
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        AnswerLost("POST */score"),
+        AnswerLost("POST */score", applied=False),
+        Silence("POST */score"),
+        HalfBody("POST */score", "half-json"),
+        HalfBody("POST */score", "cut"),
+        *(Answer("POST */score", status) for status in (429, 500, 502, 503)),
+    ],
+    ids=str,
+)
+def test_a_question_may_be_asked_again(
+    fake_azure: FakeAzure, endpoint: pf.Endpoint, fault: RequestFault
+) -> None:
+    """It changes nothing; what came back whole is the reply, after one more send."""
+    fake_azure.faults.next(fault)
+    assert endpoint.chat(PROMPT).text == REPLY
+    assert len(bodies(fake_azure)) == 2
+
+
+@pytest.mark.parametrize("status", [400, 404, 408, 424, 504])
+def test_an_answer_that_took_its_time_is_not_asked_for_again(
+    fake_azure: FakeAzure, endpoint: pf.Endpoint, status: int
+) -> None:
+    """The next one would take as long; and what the model refuses, it refuses again."""
+    fake_azure.faults.next(Answer("POST */score", status))
+    with pytest.raises(ScoringFailed):
+        endpoint.chat(PROMPT)
+    assert len(bodies(fake_azure)) == 1
+
+
+@pytest.mark.parametrize(("how", "kind"), [("half-json", UnexpectedAnswer), ("cut", ServiceUnreachable)])
+def test_half_a_reply_is_never_given(fake_azure: FakeAzure, how: Any, kind: type[PhiFinetuneError]) -> None:
+    """Where it is not asked again, that is an error."""
+    endpoint = deployed(fake_azure, fake_azure.workspace(retries=NoRetries()))
+    fake_azure.faults.next(HalfBody("POST */score", how))
+    with pytest.raises(kind):
+        endpoint.chat(PROMPT)
 
 
 def test_no_traffic_is_no_deployment(fake_azure: FakeAzure, endpoint: pf.Endpoint) -> None:

@@ -5,6 +5,7 @@ import json
 import logging
 import time
 import traceback
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -26,7 +27,7 @@ from phi_finetune.events import RequestRetried
 from phi_finetune.protocols import Try
 from phi_finetune.retries import NoRetries, StandardRetries
 from phi_finetune.testing import FakeAzure
-from phi_finetune.testing.faults import Answer
+from phi_finetune.testing.faults import Answer, ExpiredToken
 
 JOBS = "GET */workspaces/phi-lab/jobs"
 
@@ -192,7 +193,7 @@ def test_a_submission_is_sent_again_and_pays_once(fake_azure: FakeAzure, workspa
         ("POST", "/onlineEndpoints/e/listKeys?api-version=1", "read"),
         ("POST", "/runs/search", "read"),
         ("POST", "/deployments/d/getLogs/", "read"),
-        ("POST", "/score", "action"),
+        ("POST", "/score", "score"),
         ("POST", "/jobs/j/cancel", "action"),
     ],
 )
@@ -216,15 +217,55 @@ def test_a_refused_token_is_replaced_once(fake_azure: FakeAzure) -> None:
     assert tokens.given == 2
 
 
-def test_a_token_that_is_refused_twice_is_told(fake_azure: FakeAzure) -> None:
-    """There is no third send, and the error says how to sign in."""
+@pytest.mark.parametrize(("retries", "sends"), [(NoRetries(), 2), (StandardRetries(attempts=3), 4)])
+def test_a_new_token_that_has_expired_is_a_failed_send(
+    fake_azure: FakeAzure, retries: Any, sends: int
+) -> None:
+    """One new token is free; from then on the policy counts, and in the end the error says how to sign in."""
     tokens = Tokens(fake_azure)
     tokens.stale = True
     with pytest.raises(AuthenticationFailed) as caught:
-        connected(fake_azure, tokens).jobs()
+        connected(fake_azure, tokens, retries=retries).jobs()
     assert caught.value.status_code == 401
     assert "az login" in (caught.value.next_call or "")
+    assert [entry.status for entry in fake_azure.journal] == [401] * sends
+    assert tokens.given == sends
+
+
+def test_a_new_token_that_is_refused_for_another_reason_is_told_at_once(fake_azure: FakeAzure) -> None:
+    """A wrong tenant, or a token that means nothing: asking again would not help."""
+    fake_azure.faults.next(Answer(JOBS, 401, "InvalidAuthenticationToken"), times=2)
+    with pytest.raises(AuthenticationFailed):
+        fake_azure.workspace().jobs()
     assert [entry.status for entry in fake_azure.journal] == [401, 401]
+
+
+def test_every_refused_token_is_replaced(fake_azure: FakeAzure) -> None:
+    """A token that was taken for a while, and is refused later in the same call, is replaced as the first was."""
+    for fault in (ExpiredToken(JOBS), Answer(JOBS, 503), ExpiredToken(JOBS)):
+        fake_azure.faults.next(fault)
+    heard = Heard()
+    assert fake_azure.workspace(retries=StandardRetries(attempts=2), on_event=heard).jobs() == ()
+    assert [entry.status for entry in fake_azure.journal] == [401, 503, 401, 200]
+    assert [event.why for event in heard.of(RequestRetried)] == ["HTTP 503"]
+
+
+@pytest.mark.parametrize("times", [2, 3])
+def test_tokens_that_expire_in_a_row_are_borne(fake_azure: FakeAzure, times: int) -> None:
+    """By reads, by what azure-ai-ml sends, by a question and by an action alike; an action was not carried out."""
+    workspace = fake_azure.workspace()
+    endpoint = deployed(fake_azure, workspace)
+    job = finetune(workspace).submit()
+    calls: dict[str, Callable[[], object]] = {
+        JOBS: workspace.jobs,
+        "PUT */jobs/*": finetune(workspace, {"lora_r": 4}).submit,
+        "POST */score": lambda: endpoint.chat(PROMPT),
+        "POST */cancel": job.cancel,
+    }
+    for on, call in calls.items():
+        fake_azure.faults.next(ExpiredToken(on), times=times)
+        call()
+    assert len(sent(fake_azure, "POST", "*/cancel")) == 1 + times
 
 
 def test_azure_ai_mls_own_copy_of_a_token_is_replaced_too(fake_azure: FakeAzure) -> None:

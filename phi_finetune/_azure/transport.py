@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import urlsplit
 
 from azure.core.exceptions import (
@@ -22,6 +22,7 @@ from azure.core.exceptions import (
 from azure.core.pipeline.transport import HttpTransport, RequestsTransport
 
 from phi_finetune._azure.hosts import Hosts, is_identity_endpoint
+from phi_finetune._azure.translate import error_parts
 from phi_finetune.errors import HostRefused
 from phi_finetune.events import RequestRetried
 from phi_finetune.protocols import Clock, Listener, RetryPolicy, Try, VerbClass
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     Request: TypeAlias = HttpRequest | LegacyRequest
     Response: TypeAlias = HttpResponse | LegacyResponse
 
-__all__ = ["Transport", "verb_class"]
+__all__ = ["Transport", "says_expired", "verb_class"]
 
 _SIGNATURE = re.compile(r"(sig=)[^&\s]+")
 CONNECT_TIMEOUT_S = 10.0
@@ -55,9 +56,12 @@ _READING_POSTS = (
 )
 """POSTs that change nothing, so that they may be sent again like a read."""
 
+EXPIRED = "ExpiredAuthenticationToken"
+"""The code of a 401 that another token mends; with any other, the second refusal in a row is the last word."""
+
 
 class Transport(HttpTransport["Request", "Response"]):
-    """Sends requests: checks the host, asks the retry policy after a failure, signs in anew once on 401.
+    """Sends requests: checks the host, asks the retry policy after a failure, signs in anew on 401.
 
     Args:
         retries: Decides about every further send.
@@ -92,25 +96,30 @@ class Transport(HttpTransport["Request", "Response"]):
             self._hosts.check(request.url)
         self._restamp_if_revoked(request)
         started = self._clock.monotonic()
-        attempt, signed_in_anew = 1, False
+        attempt, is_new = 1, False
         while True:
             answer, error = self._once(request, kwargs)
-            if (
-                answer is not None
-                and answer.status_code == 401
-                and not signed_in_anew
-                and self._restamp(request)
-            ):
-                signed_in_anew = True
+            refused = answer is not None and answer.status_code == 401
+            if refused and not is_new and self._restamp(request):
+                is_new = True
                 continue
-            wait_s = self._wait_s(request, answer, error, attempt, self._clock.monotonic() - started)
-            if wait_s is None:
+            failed = self._failure(request, answer, error, attempt, self._clock.monotonic() - started, is_new)
+            if failed is None or not self.wait_after(failed, _named(request), _why(failed, error)):
                 if error is not None:
                     raise error
                 assert answer is not None
                 return answer
-            self._clock.sleep(wait_s)
+            is_new = refused and self._restamp(request)
             attempt += 1
+
+    def wait_after(self, failed: Try, resource: str, why: str) -> bool:
+        """Wait as long as the policy says before the next send; False where it gives up."""
+        wait_s = checked_wait(self._retries.wait_s(failed))
+        if wait_s is None:
+            return False
+        self._notify(RequestRetried(resource=resource, attempt=failed.attempt, wait_s=wait_s, why=why))
+        self._clock.sleep(wait_s)
+        return True
 
     @property
     def connection_config(self) -> ConnectionConfiguration:
@@ -150,41 +159,32 @@ class Transport(HttpTransport["Request", "Response"]):
         _refuse_redirect(request, answer)
         return answer, None
 
-    def _wait_s(
+    def _failure(
         self,
         request: Request,
         answer: Response | None,
         error: Exception | None,
         attempt: int,
         elapsed_s: float,
-    ) -> float | None:
+        is_new: bool,
+    ) -> Try | None:
+        """What a policy is asked about; None where the answer stands, good or bad."""
+        kind = verb_class(request.method, request.url)
         status = None if answer is None else answer.status_code
         if answer is not None and answer.status_code < 400:
-            if verb_class(request.method, request.url) == "action" or not _is_half(answer):
+            if kind == "action" or not _is_half(answer):
                 return None
             status = None
-        failed = Try(
+        if answer is not None and status == 401 and not (is_new and says_expired(_content(answer))):
+            return None
+        return Try(
             attempt=attempt,
             elapsed_s=elapsed_s,
-            verb_class=verb_class(request.method, request.url),
+            verb_class=kind,
             status_code=status,
             retry_after_s=None if answer is None else retry_after_s(answer.headers, time.time()),
             sent=not isinstance(error, ServiceRequestError),
         )
-        wait_s = checked_wait(self._retries.wait_s(failed))
-        if wait_s is None:
-            return None
-        why = "half an answer" if error is None else type(error).__name__
-        why = why if status is None else f"HTTP {status}"
-        self._notify(
-            RequestRetried(
-                resource=f"{request.method} {_short(request.url)}",
-                attempt=attempt,
-                wait_s=wait_s,
-                why=why,
-            )
-        )
-        return wait_s
 
     def _restamp(self, request: Request) -> bool:
         """Put a new token in place of the one that was refused; False where the request carried none of ours."""
@@ -237,12 +237,23 @@ def _is_half(answer: Response) -> bool:
     """
     if "json" not in answer.headers.get("Content-Type", ""):
         return False
+    body = _content(answer)
+    return bool(body) and not _reads(body)
+
+
+def _content(answer: Response) -> bytes:
     try:
         # azure-core's older kind of response has no such attribute.
         body: object = getattr(answer, "content", None)
     except ResponseNotReadError:
-        return False
-    return isinstance(body, bytes) and bool(body) and not _reads(body)
+        return b""
+    return body if isinstance(body, bytes) else b""
+
+
+def says_expired(body: bytes) -> bool:
+    """Whether the body of a 401 says that the token has expired, and nothing worse."""
+    code, _ = error_parts(body)
+    return code == EXPIRED
 
 
 def _reads(body: bytes) -> bool:
@@ -260,8 +271,9 @@ def verb_class(method: str, url: str) -> VerbClass:
     if method in ("PUT", "DELETE", "PATCH"):
         return "named-write"
     path = urlsplit(url).path.lower().rstrip("/")
-    reading: Literal["read", "action"] = "read" if path.endswith(_READING_POSTS) else "action"
-    return reading
+    if path.endswith(_READING_POSTS):
+        return "read"
+    return "score" if path.endswith("/score") else "action"
 
 
 @contextmanager
@@ -295,6 +307,16 @@ class _Redaction(logging.Filter):
                 _SIGNATURE.sub(r"\1REDACTED", a) if isinstance(a, str) else a for a in record.args
             )
         return True
+
+
+def _named(request: Request) -> str:
+    return f"{request.method} {_short(request.url)}"
+
+
+def _why(failed: Try, error: Exception | None) -> str:
+    if failed.status_code is not None:
+        return f"HTTP {failed.status_code}"
+    return "half an answer" if error is None else type(error).__name__
 
 
 def _short(url: str) -> str:
