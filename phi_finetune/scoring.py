@@ -215,7 +215,7 @@ def _asked_anew(client: Client, endpoint: Endpoint, refusal: Answer, attempt: in
     if not says_expired(refusal.body):
         return False
     failed = Try(attempt, client.clock.monotonic() - started, "score", status_code=refusal.status)
-    return client.transport.wait_after(failed, f"POST {endpoint.scoring_uri}", "HTTP 401")
+    return client.transport.wait_after(failed, f"POST {endpoint.scoring_uri}", "HTTP 401").is_over
 
 
 def _fetch_key(client: Client, endpoint: Endpoint) -> str:
@@ -279,6 +279,7 @@ def _refusal(answer: Answer, endpoint: Endpoint, deployment: str | None) -> Scor
     why = f"HTTP {answer.status}" + (
         f", the model's code answered {told} {reason or ''}".rstrip() if told else ""
     )
+    why += f"; {answer.gave_up}" if answer.gave_up else ""
     return kind(
         what,
         resource=resource,

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from phi_finetune._azure.client import Client
     from phi_finetune.events import Event
     from phi_finetune.protocols import Clock, CloudName, CredentialPolicy, Listener, RetryPolicy
+    from phi_finetune.retries import RetryBudget
 
 __all__ = ["Workspace"]
 
@@ -80,6 +81,7 @@ class Workspace(WithoutHandle):
         on_event: Listener | None = None,
         clock: Clock | None = None,
         allowed_hosts: Sequence[str] = (),
+        retry_budget: RetryBudget | None = None,
     ) -> Workspace:
         """Connect to a workspace.
 
@@ -103,6 +105,8 @@ class Workspace(WithoutHandle):
             clock: Where waits take their time from; None is the machine's.
             allowed_hosts: Hosts that requests may go to besides Azure's own, https alone: ``"ml.example.com"``, or
                 ``".example.com"`` for all that end so. They get tokens, keys, prompts and data.
+            retry_budget: What all requests together may spend on sending again; one may be given to several
+                workspaces. None is a :class:`~phi_finetune.retries.RetryBudget` of this connection's own.
 
         Raises:
             ConfigurationError: A name is missing or a placeholder, or there is no such cloud, or a host is no
@@ -124,6 +128,7 @@ class Workspace(WithoutHandle):
             on_event=on_event,
             clock=clock,
             allowed_hosts=allowed_hosts,
+            retry_budget=retry_budget,
         )
 
     @classmethod
@@ -136,6 +141,7 @@ class Workspace(WithoutHandle):
         on_event: Listener | None = None,
         clock: Clock | None = None,
         allowed_hosts: Sequence[str] = (),
+        retry_budget: RetryBudget | None = None,
     ) -> Workspace:
         """Connect to the workspace of an azure-ai-ml client, with its credential.
 
@@ -150,6 +156,8 @@ class Workspace(WithoutHandle):
             clock: Where waits take their time from; None is the machine's.
             allowed_hosts: Hosts that requests may go to besides Azure's own, https alone: ``"ml.example.com"``, or
                 ``".example.com"`` for all that end so. They get tokens, keys, prompts and data.
+            retry_budget: What all requests together may spend on sending again; one may be given to several
+                workspaces. None is a :class:`~phi_finetune.retries.RetryBudget` of this connection's own.
 
         Raises:
             ConfigurationError: One is no client of azure-ai-ml, but a mock, or belongs to the other kind.
@@ -167,6 +175,7 @@ class Workspace(WithoutHandle):
             on_event=on_event,
             clock=clock,
             allowed_hosts=allowed_hosts,
+            retry_budget=retry_budget,
         )
         if registry_client is None:
             return workspace
@@ -376,11 +385,12 @@ def _connected(
     on_event: Listener | None,
     clock: Clock | None,
     allowed_hosts: Sequence[str],
+    retry_budget: RetryBudget | None,
 ) -> Workspace:
     from phi_finetune._azure.client import Client
     from phi_finetune._azure.hosts import cloud_named
     from phi_finetune.credentials import policy_for
-    from phi_finetune.retries import StandardRetries
+    from phi_finetune.retries import RetryBudget, StandardRetries
 
     client = Client(
         subscription_id=subscription_id,
@@ -393,6 +403,7 @@ def _connected(
         notify=_hear_nothing if on_event is None else on_event,
         cloud=cloud_named(cloud),
         allowed_hosts=allowed_hosts,
+        budget=RetryBudget() if retry_budget is None else retry_budget,
     )
     return Workspace(subscription_id, resource_group, name, client=client)
 

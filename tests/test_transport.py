@@ -17,17 +17,18 @@ import phi_finetune as pf
 from phi_finetune._azure.transport import verb_class
 from phi_finetune.errors import (
     AuthenticationFailed,
+    ConfigurationError,
     InvalidParameter,
     PermissionMissing,
     PhiFinetuneError,
     ServiceError,
     ServiceUnreachable,
 )
-from phi_finetune.events import RequestRetried
+from phi_finetune.events import RequestRetried, RequestSent
 from phi_finetune.protocols import Try
-from phi_finetune.retries import NoRetries, StandardRetries
+from phi_finetune.retries import NoRetries, RetryBudget, StandardRetries
 from phi_finetune.testing import FakeAzure
-from phi_finetune.testing.faults import Answer, ExpiredToken
+from phi_finetune.testing.faults import Answer, ExpiredToken, RequestFault, Silence, Unreachable
 
 JOBS = "GET */workspaces/phi-lab/jobs"
 
@@ -152,6 +153,32 @@ def test_a_policy_of_ones_own_decides(fake_azure: FakeAzure) -> None:
     assert fake_azure.clock.now() - before == timedelta(seconds=3)
 
 
+def test_a_policy_that_raises_is_named(fake_azure: FakeAzure) -> None:
+    """The call ends with an error of this library's that has the policy's own as its cause; nothing is sent again."""
+
+    class Broken:
+        def wait_s(self, failed: Try) -> float | None:
+            if failed.status_code == 404:
+                return None
+            raise ZeroDivisionError("of my own")
+
+    endpoint = deployed(fake_azure, fake_azure.workspace())
+    workspace = fake_azure.workspace(retries=Broken())
+    calls: tuple[tuple[RequestFault, Callable[[], object]], ...] = (
+        (Answer(JOBS, 500), workspace.jobs),
+        (Answer("PUT */jobs/*", 500), finetune(workspace).submit),
+        (Unreachable("POST */score"), lambda: workspace.attach(endpoint).chat(PROMPT)),
+    )
+    for fault, call in calls:
+        fake_azure.faults.next(fault)
+        with pytest.raises(ConfigurationError, match="Broken raised ZeroDivisionError") as caught:
+            call()
+        assert isinstance(caught.value.__cause__, ZeroDivisionError)
+    assert [entry.status for entry in sent(fake_azure, "GET", "*/jobs")] == [500]
+    # The first job is the one that the endpoint's model is of.
+    assert [entry.status for entry in sent(fake_azure, "PUT", "*/jobs/*")] == [201, 500]
+
+
 def test_a_policy_that_asks_for_nonsense_is_told(fake_azure: FakeAzure) -> None:
     """A wait that is none is an error, and never a hang."""
 
@@ -200,6 +227,78 @@ def test_a_submission_is_sent_again_and_pays_once(fake_azure: FakeAzure, workspa
 def test_a_verb_is_as_safe_as_what_it_does(method: str, path: str, expected: str) -> None:
     """A POST that only reads is a read."""
     assert verb_class(method, f"https://management.azure.com{path}") == expected
+
+
+# What all requests share
+
+
+def outage(azure: FakeAzure, workspace: pf.Workspace, *, calls: int, sends: int) -> None:
+    """So many calls, none of which succeeds, make so many sends; not one more or less."""
+    before = len(azure.journal)
+    azure.faults.next(Answer(JOBS, 503), times=sends)
+    for _ in range(calls):
+        with pytest.raises(ServiceError):
+            workspace.jobs()
+    assert len(azure.journal) - before == sends
+
+
+def test_an_outage_is_not_made_worse(fake_azure: FakeAzure) -> None:
+    """The first hundred further sends are made; then each call is one request, and its error says why."""
+    budget = RetryBudget()
+    workspace = fake_azure.workspace(retry_budget=budget)
+    outage(fake_azure, workspace, calls=25, sends=25 * 5)
+    assert budget.left == 0
+    outage(fake_azure, workspace, calls=1000, sends=1000)
+    fake_azure.faults.next(Answer(JOBS, 503))
+    with pytest.raises(ServiceError, match="the workspace's retry budget is spent") as caught:
+        workspace.jobs()
+    assert caught.value.status_code == 503
+    fake_azure.faults.next(Unreachable(JOBS))
+    with pytest.raises(ServiceUnreachable, match="the workspace's retry budget is spent"):
+        workspace.jobs()
+
+
+def test_what_succeeds_fills_the_budget_again(fake_azure: FakeAzure) -> None:
+    """By one each; a further send that succeeds costs nothing, so that some faults among successes never empty it."""
+    budget = RetryBudget(20)
+    workspace = fake_azure.workspace(retry_budget=budget)
+    outage(fake_azure, workspace, calls=1, sends=5)
+    assert budget.left == 0
+    for done in range(1, 6):
+        workspace.jobs()
+        assert budget.left == done
+    for _ in range(3):
+        fake_azure.faults.next(Answer(JOBS, 503))
+        workspace.jobs()
+        assert budget.left == 5
+    fake_azure.faults.next(Silence(JOBS))
+    with pytest.raises(ServiceUnreachable):
+        workspace.jobs()
+    assert budget.left == 5
+
+
+def test_each_send_is_told(fake_azure: FakeAzure) -> None:
+    """With its number, its status and how long it took; a sign-in between two of them too."""
+    heard = Heard()
+    for fault in (ExpiredToken(JOBS), Silence(JOBS), Answer(JOBS, 503)):
+        fake_azure.faults.next(fault)
+    fake_azure.workspace(on_event=heard, retries=StandardRetries(jitter_s=0)).jobs()
+    seen = [
+        (type(event).__name__, getattr(event, "attempt", None), getattr(event, "status", None))
+        for event in heard
+        if event.resource == "GET jobs"
+    ]
+    assert seen == [
+        ("RequestSent", 1, 401),
+        ("SignedInAnew", None, None),
+        ("RequestSent", 2, None),
+        ("RequestRetried", 1, None),
+        ("RequestSent", 3, 503),
+        ("RequestRetried", 2, None),
+        ("RequestSent", 4, 200),
+    ]
+    assert [event.took_s for event in heard.of(RequestSent)] == [0, 100, 0, 0]
+    assert [entry.status for entry in fake_azure.journal] == [401, None, 503, 200]
 
 
 # Signing in anew

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from phi_finetune._azure.transport import Transport
     from phi_finetune._token_cache import CachedCredential
+    from phi_finetune.retries import RetryBudget
 
 __all__ = ["Client", "WorkspaceFacts"]
 
@@ -69,6 +70,7 @@ class Client:
         notify: Hears every event.
         cloud: Which of Microsoft's clouds.
         allowed_hosts: Hosts that may be spoken to besides the cloud's.
+        budget: What all further sends together may cost; None sets no limit.
 
     Raises:
         ConfigurationError: A host that is allowed is no host's name.
@@ -86,6 +88,7 @@ class Client:
         notify: Listener,
         cloud: AzureCloud = PUBLIC,
         allowed_hosts: Iterable[str] = (),
+        budget: RetryBudget | None = None,
     ) -> None:
         self.subscription_id = subscription_id
         self.resource_group = resource_group
@@ -96,6 +99,7 @@ class Client:
         self.hosts = Hosts(cloud, allowed_hosts)
         self._credentials = credentials
         self._retries = retries
+        self._budget = budget
         self._lock = threading.RLock()
         self._remembered: dict[str, Any] = {}
 
@@ -232,6 +236,7 @@ class Client:
             credential=lambda: self.credential,
             notify=self.notify,
             hosts=self.hosts,
+            budget=self._budget,
         )
 
     def _sign_in(self) -> CachedCredential:

@@ -70,7 +70,13 @@ def refuse(answer: Answer, *, doing: str, resource: str, next_call: str | None =
     # A blob store tells its code in a header, and its message in XML that says no more.
     code = code or answer.headers.get("x-ms-error-code")
     raise _error(
-        answer.status, code, message, doing, resource, next_call, answer.headers.get("x-ms-request-id")
+        answer.status,
+        code,
+        "; ".join(part for part in (message, answer.gave_up) if part),
+        doing,
+        resource,
+        next_call,
+        answer.headers.get("x-ms-request-id"),
     )
 
 

@@ -13,20 +13,23 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import urlsplit
 
+import attrs
 from azure.core.exceptions import (
     HttpResponseError,
     ResponseNotReadError,
     ServiceRequestError,
+    ServiceRequestTimeoutError,
     ServiceResponseError,
+    ServiceResponseTimeoutError,
 )
 from azure.core.pipeline.transport import HttpTransport, RequestsTransport
 
 from phi_finetune._azure.hosts import Hosts, is_identity_endpoint
 from phi_finetune._azure.translate import error_parts
-from phi_finetune.errors import HostRefused
-from phi_finetune.events import RequestRetried
+from phi_finetune.errors import ConfigurationError, HostRefused, PhiFinetuneError
+from phi_finetune.events import RequestRetried, RequestSent, SignedInAnew
 from phi_finetune.protocols import Clock, Listener, RetryPolicy, Try, VerbClass
-from phi_finetune.retries import checked_wait, retry_after_s
+from phi_finetune.retries import RetryBudget, checked_wait, retry_after_s
 
 if TYPE_CHECKING:
     from azure.core.configuration import ConnectionConfiguration
@@ -60,6 +63,39 @@ EXPIRED = "ExpiredAuthenticationToken"
 """The code of a 401 that another token mends; with any other, the second refusal in a row is the last word."""
 
 
+BUDGET_IS_EMPTY = "not sent again: the workspace's retry budget is spent"
+
+
+@attrs.frozen
+class Sent:
+    """What became of a request: its last answer, or the error in place of one.
+
+    Attributes:
+        answer: The answer.
+        error: Why there is none.
+        gave_up: Why it was not sent again, where that was not the policy's decision.
+    """
+
+    answer: Response | None
+    error: Exception | None
+    gave_up: str | None = None
+
+
+@attrs.frozen
+class Pause:
+    """What was decided about a further send.
+
+    Attributes:
+        is_over: Whether its time has come; False where there is none.
+        cost: What it took from the budget.
+        gave_up: Why there is none, where that was not the policy's decision.
+    """
+
+    is_over: bool
+    cost: int = 0
+    gave_up: str | None = None
+
+
 class Transport(HttpTransport["Request", "Response"]):
     """Sends requests: checks the host, asks the retry policy after a failure, signs in anew on 401.
 
@@ -67,8 +103,9 @@ class Transport(HttpTransport["Request", "Response"]):
         retries: Decides about every further send.
         clock: Measures time, and waits.
         credential: Gives the credential that re-stamps a request; asked only when one is needed.
-        notify: Hears of each further send.
+        notify: Hears of each send, and of each wait before a further one.
         hosts: Says where requests may go.
+        budget: What all further sends together may cost; None sets no limit.
     """
 
     def __init__(
@@ -79,47 +116,86 @@ class Transport(HttpTransport["Request", "Response"]):
         credential: Callable[[], CachedCredential],
         notify: Listener,
         hosts: Hosts,
+        budget: RetryBudget | None,
     ) -> None:
         self._retries = retries
         self._clock = clock
         self._credential = credential
         self._notify = notify
         self._hosts = hosts
+        self._budget = budget
         self._revoked: dict[str, str] = {}
         self._lock = threading.Lock()
         self._inner = RequestsTransport(connection_timeout=CONNECT_TIMEOUT_S, read_timeout=READ_TIMEOUT_S)
 
     def send(self, request: Request, **kwargs: Any) -> Response:
         """Send a request until it succeeds or the policy gives up; then its last answer or error is the result."""
+        sent = self.deliver(request, **kwargs)
+        if sent.error is not None:
+            raise sent.error
+        assert sent.answer is not None
+        return sent.answer
+
+    def deliver(self, request: Request, **kwargs: Any) -> Sent:
+        """Send a request until it succeeds or the policy gives up, and tell the end.
+
+        Raises:
+            HostRefused: It would go, or was sent on, to a host that may not be spoken to.
+            ConfigurationError: The policy raised an error.
+            InvalidParameter: The policy gave a wait that is none.
+        """
         # A request for a managed identity's token carries no secret, and goes to the machine itself.
         if "Authorization" in request.headers or not is_identity_endpoint(request.url):
             self._hosts.check(request.url)
         self._restamp_if_revoked(request)
         started = self._clock.monotonic()
-        attempt, is_new = 1, False
+        sends, attempt, is_new, spent = 0, 1, False, 0
         while True:
-            answer, error = self._once(request, kwargs)
+            sends += 1
+            answer, error = self._once(request, kwargs, sends)
             refused = answer is not None and answer.status_code == 401
             if refused and not is_new and self._restamp(request):
                 is_new = True
                 continue
             failed = self._failure(request, answer, error, attempt, self._clock.monotonic() - started, is_new)
-            if failed is None or not self.wait_after(failed, _named(request), _why(failed, error)):
-                if error is not None:
-                    raise error
-                assert answer is not None
-                return answer
+            if failed is None:
+                self._give_back(spent)
+                return Sent(answer, error)
+            pause = self.wait_after(failed, _named(request), _why(failed, error), timed_out=_timed_out(error))
+            if not pause.is_over:
+                return Sent(answer, error, pause.gave_up)
             is_new = refused and self._restamp(request)
+            spent = pause.cost
             attempt += 1
 
-    def wait_after(self, failed: Try, resource: str, why: str) -> bool:
-        """Wait as long as the policy says before the next send; False where it gives up."""
-        wait_s = checked_wait(self._retries.wait_s(failed))
+    def wait_after(self, failed: Try, resource: str, why: str, *, timed_out: bool = False) -> Pause:
+        """Wait as long as the policy says before the next send, if it lets there be one and the budget pays for it."""
+        wait_s = self._asked(failed)
         if wait_s is None:
-            return False
+            return Pause(False)
+        cost = 0 if self._budget is None else self._budget.spend(timed_out=timed_out)
+        if cost is None:
+            return Pause(False, gave_up=BUDGET_IS_EMPTY)
         self._notify(RequestRetried(resource=resource, attempt=failed.attempt, wait_s=wait_s, why=why))
         self._clock.sleep(wait_s)
-        return True
+        return Pause(True, cost)
+
+    def _asked(self, failed: Try) -> float | None:
+        try:
+            return checked_wait(self._retries.wait_s(failed))
+        except PhiFinetuneError:
+            raise
+        except Exception as error:
+            # Whoever plugs a policy in may raise anything; the call must end, and say whose fault it was.
+            raise ConfigurationError(
+                f"The retry policy {type(self._retries).__name__} raised {type(error).__name__}",
+                why=f"it was asked about send {failed.attempt} of a request",
+                next_call="correct the policy's wait_s(); phi_finetune.testing.check_retry_policy() tries it out",
+            ) from error
+
+    def _give_back(self, spent: int) -> None:
+        if self._budget is not None:
+            self._budget.give_back(spent)
 
     @property
     def connection_config(self) -> ConnectionConfiguration:
@@ -149,15 +225,24 @@ class Transport(HttpTransport["Request", "Response"]):
     ) -> None:
         return None
 
-    def _once(self, request: Request, kwargs: dict[str, Any]) -> tuple[Response | None, Exception | None]:
+    def _once(
+        self, request: Request, kwargs: dict[str, Any], number: int
+    ) -> tuple[Response | None, Exception | None]:
+        began = self._clock.monotonic()
         try:
             with _discreet():
                 answer = self._inner.send(request, **kwargs)
         # The last one is what the transport itself raises of a body that is cut, or cannot be unpacked.
         except (ServiceRequestError, ServiceResponseError, HttpResponseError) as error:
+            self._tell(request, number, None, began)
             return None, error
+        self._tell(request, number, answer.status_code, began)
         _refuse_redirect(request, answer)
         return answer, None
+
+    def _tell(self, request: Request, number: int, status: int | None, began: float) -> None:
+        took_s = self._clock.monotonic() - began
+        self._notify(RequestSent(resource=_named(request), attempt=number, status=status, took_s=took_s))
 
     def _failure(
         self,
@@ -199,6 +284,7 @@ class Transport(HttpTransport["Request", "Response"]):
             self._revoked[token] = scope
         credential.forget(scope, token)
         self._stamp(request, credential, scope)
+        self._notify(SignedInAnew(resource=_named(request)))
         return True
 
     def _restamp_if_revoked(self, request: Request) -> None:
@@ -307,6 +393,10 @@ class _Redaction(logging.Filter):
                 _SIGNATURE.sub(r"\1REDACTED", a) if isinstance(a, str) else a for a in record.args
             )
         return True
+
+
+def _timed_out(error: Exception | None) -> bool:
+    return isinstance(error, ServiceRequestTimeoutError | ServiceResponseTimeoutError)
 
 
 def _named(request: Request) -> str:
