@@ -12,7 +12,16 @@ import attrs
 
 from phi_finetune._credentials_machines import identity_of_environment
 from phi_finetune._credentials_people import Browser, DeviceCode, login_command, why_no_browser
-from phi_finetune._credentials_sign_in import Attempt, SignIn, check_timeout, none_worked, options
+from phi_finetune._credentials_sign_in import (
+    ARM_SCOPE,
+    Attempt,
+    Provable,
+    SignIn,
+    check_timeout,
+    none_worked,
+    options,
+    sign_in,
+)
 from phi_finetune._token_cache import CachedCredential
 from phi_finetune.errors import AuthenticationFailed, ConfigurationError
 
@@ -28,7 +37,7 @@ _STANDS_FOR: Final = {"FailedDACCredential": "WorkloadIdentityCredential"}
 
 
 @attrs.frozen(init=False)
-class Chain:
+class Chain(Provable):
     """The first of several policies that gives a token: ``Chain(ManagedIdentity(), AzureCli())``.
 
     A link that fails, for whatever reason, gives way to the next one. The credential's ``attempts`` says
@@ -45,11 +54,14 @@ class Chain:
             raise ConfigurationError("A chain of credentials has no link", next_call="Chain(AzureCli())")
         object.__setattr__(self, "links", links)
 
-    def credential(self, transport: TokenTransport | None = None) -> CachedCredential:
+    def credential(
+        self, transport: TokenTransport | None = None, *, scope: str = ARM_SCOPE
+    ) -> CachedCredential:
         """Give the credential of the first link that works.
 
         Args:
             transport: What sends the requests for tokens. None: azure-identity's own connection.
+            scope: The scope of the token that proves it; another cloud than the public one has another.
 
         Raises:
             AuthenticationFailed: No link worked; the error has a line for each.
@@ -58,7 +70,7 @@ class Chain:
         for link in self.links:
             began = time.monotonic()
             try:
-                credential = link.credential(transport)
+                credential = sign_in(link, transport, scope)
             except AuthenticationFailed as error:
                 name, took_s = error.resource or type(link).__name__, time.monotonic() - began
                 failed.append(Attempt(name, took_s, error.why or error.what, error.next_call))
@@ -70,7 +82,7 @@ class Chain:
 
 
 @attrs.frozen(kw_only=True)
-class DefaultCredentials:
+class DefaultCredentials(Provable):
     """Whoever is signed in here: azure-identity's own chain, then a person.
 
     azure-identity's ``DefaultAzureCredential`` is tried link by link, each once: the environment's service
@@ -92,11 +104,14 @@ class DefaultCredentials:
     sign_in_timeout_s: int = attrs.field(default=300, validator=check_timeout)
     on_prompt: Callable[[str], object] | None = None
 
-    def credential(self, transport: TokenTransport | None = None) -> CachedCredential:
+    def credential(
+        self, transport: TokenTransport | None = None, *, scope: str = ARM_SCOPE
+    ) -> CachedCredential:
         """Give the credential of the first way that works.
 
         Args:
             transport: What sends the requests for tokens. None: azure-identity's own connection.
+            scope: The scope of the token that proves it; another cloud than the public one has another.
 
         Raises:
             AuthenticationFailed: None worked; the error has a line for each.
@@ -112,7 +127,7 @@ class DefaultCredentials:
         ]
         named = [link for link in links if link.name == _named_by_environment()]
         chain = Chain(*named) if named else Chain(*links, *self._people())
-        return chain.credential(transport)
+        return chain.credential(transport, scope=scope)
 
     def _members(self, transport: TokenTransport | None) -> tuple[TokenProvider, ...]:
         from azure.identity import DefaultAzureCredential

@@ -16,13 +16,15 @@ from phi_finetune._token_cache import CachedCredential
 from phi_finetune.errors import AuthenticationFailed, InvalidParameter, PhiFinetuneError
 
 if TYPE_CHECKING:
-    from azure.core.credentials import TokenProvider
+    from azure.core.credentials import TokenCredential, TokenProvider
 
-    from phi_finetune.protocols import TokenTransport
+    from phi_finetune.protocols import CredentialPolicy, TokenTransport
 
-__all__ = ["Attempt", "SignIn", "check_timeout", "none_worked", "options"]
+__all__ = ["ARM_SCOPE", "Attempt", "Provable", "SignIn", "check_timeout", "none_worked", "options", "sign_in"]
 
-_ARM_SCOPE: Final = "https://management.azure.com/.default"
+ARM_SCOPE: Final = "https://management.azure.com/.default"
+"""Of the public cloud's management API."""
+
 _NOT_TO_STDERR: Final = logging.NullHandler()
 _LONGEST_TIMEOUT_S: Final = 3600
 
@@ -60,14 +62,34 @@ class Attempt:
         return f"{self.name}, {self.took_s:.1f} s: {self.error or 'gave a token'}{advice}"
 
 
-class SignIn(ABC):
+class Provable(ABC):
+    """A policy that proves its credential with a token for the management API of any of Microsoft's clouds."""
+
+    @abstractmethod
+    def credential(
+        self, transport: TokenTransport | None = None, *, scope: str = ARM_SCOPE
+    ) -> CachedCredential:
+        """Give a credential, with a token for the scope in it."""
+
+
+def sign_in(policy: CredentialPolicy, transport: TokenTransport | None, scope: str) -> TokenCredential:
+    """The credential of a policy, proved with a token for the scope, where the policy is one of this library's."""
+    if isinstance(policy, Provable):
+        return policy.credential(transport=transport, scope=scope)
+    return policy.credential(transport=transport)
+
+
+class SignIn(Provable):
     """What the policies for one way of signing in share."""
 
-    def credential(self, transport: TokenTransport | None = None) -> CachedCredential:
+    def credential(
+        self, transport: TokenTransport | None = None, *, scope: str = ARM_SCOPE
+    ) -> CachedCredential:
         """Give a credential, with a token for Azure's management API in it.
 
         Args:
             transport: What sends the requests for tokens. None: azure-identity's own connection.
+            scope: The scope of that token; another cloud than the public one has another.
 
         Raises:
             AuthenticationFailed: It gave no token; the error says why.
@@ -79,7 +101,7 @@ class SignIn(ABC):
         began = time.monotonic()
         try:
             credential = self._cached(transport)
-            credential.get_token_info(_ARM_SCOPE)
+            credential.get_token_info(scope)
         except (AzureError, OSError, PhiFinetuneError, ValueError) as error:
             failed = Attempt(self._name, time.monotonic() - began, _reason(error), self._next_call())
         else:

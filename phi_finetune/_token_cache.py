@@ -95,10 +95,10 @@ class CachedCredential:
             self._issued.extend((scope, token.token) for scope in scopes)
         return token
 
-    def issued(self, token: str, scope: str) -> bool:
-        """Whether this credential gave the token for the scope; it remembers the last 64."""
+    def scope_of(self, token: str) -> str | None:
+        """The scope that this credential gave a token for; None where it is another's, or none of its last 64."""
         with self._lock:
-            return (scope, token) in self._issued
+            return next((scope for scope, given in self._issued if given == token), None)
 
     def forget(self, scope: str, refused: str | None = None) -> None:
         """Drop the token of a scope, and the source's own copy of it where the source can be built anew.

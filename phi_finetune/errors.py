@@ -423,7 +423,7 @@ class DeadlineExceeded(PhiFinetuneError, TimeoutError):
 
 
 class HostRefused(PhiFinetuneError):
-    """A secret or a prompt would have gone to a host that is not Azure's. Nothing was sent."""
+    """A secret or a prompt would have gone to a host that is not Azure's, or to where a redirect leads. It did not."""
 
 
 class MissingDependency(PhiFinetuneError, ImportError):

@@ -17,6 +17,8 @@ __all__ = [
     "JobMoved",
     "LogLine",
     "RequestRetried",
+    "RequestSent",
+    "SignedInAnew",
     "TrafficMoved",
     "Uploaded",
     "Waiting",
@@ -60,6 +62,26 @@ class RequestRetried(Event):
     attempt: int
     wait_s: float
     why: str
+
+
+@attrs.frozen
+class RequestSent(Event):
+    """A request was sent, once; each further send of it is one more of these.
+
+    Attributes:
+        attempt: Which send of the request it was, counted from 1.
+        status: The HTTP status of the answer; None where none came.
+        took_s: How long it took, in seconds.
+    """
+
+    attempt: int
+    status: int | None
+    took_s: float
+
+
+@attrs.frozen
+class SignedInAnew(Event):
+    """A token was refused, and the request that it was for is sent again with a new one."""
 
 
 @attrs.frozen

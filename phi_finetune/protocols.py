@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Clock",
+    "CloudName",
     "CredentialPolicy",
     "Listener",
     "RetryPolicy",
@@ -41,9 +42,13 @@ __all__ = [
     "VerbClass",
 ]
 
-VerbClass: TypeAlias = Literal["read", "named-write", "action"]
+CloudName: TypeAlias = Literal["public", "usgovernment", "china"]
+"""Microsoft's clouds: the public one, that of the US government, and that of 21Vianet in China."""
+
+VerbClass: TypeAlias = Literal["read", "named-write", "score", "action"]
 """How safe a request is to send again: a read changes nothing; a named write (PUT, DELETE) applied twice leaves
-what it left the first time; an action (POST) may do its work once more."""
+what it left the first time; a score asks a model, which changes nothing but takes its time; an action (any other
+POST) may do its work once more."""
 
 
 @attrs.frozen
@@ -54,7 +59,8 @@ class Try:
         attempt: Which send this was, counted from 1.
         elapsed_s: Seconds since the first send began.
         verb_class: How safe it is to send again.
-        status_code: The HTTP status of the answer; None when no answer came.
+        status_code: The HTTP status of the answer; None when none came, or half of one. 401 only where a token that
+            is new has expired, says Azure; the next send has another.
         retry_after_s: Seconds that the answer asked to wait; None when it asked nothing.
         sent: Whether the request may have reached the service. False only where no connection was made.
     """

@@ -3,19 +3,24 @@
 A policy only decides; the transport sends and waits. Which failures are sent again at all is the same for
 every policy of this module (:func:`may_send_again`):
 
-========================= ===================================== ==================================
-failure                   read, named write                     action (POST)
-========================= ===================================== ==================================
-408, 500, 502, 504        sent again                            not: it may have been done already
-429, 503                  sent again                            sent again: it was not taken up
-no answer                 sent again                            only where no connection was made
-any other status          not                                   not
-========================= ===================================== ==================================
+========================= ================== ===================== ==================================
+failure                   read, named write  score (a question)    action (any other POST)
+========================= ================== ===================== ==================================
+500, 502                  sent again         sent again            not: it may have been done already
+408, 504                  sent again         not: it took too long not: it may have been done already
+429, 503                  sent again         sent again            sent again: it was not taken up
+401, expired once more    with a new token   with a new token      with a new token
+no answer, or half of one sent again         sent again            only where no connection was made
+any other status          not                not                   not
+========================= ================== ===================== ==================================
+
+The first 401 of a token is no failure: the request is sent with a new token before a policy is asked.
 """
 
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
@@ -36,6 +41,7 @@ __all__ = [
     "LONGEST_WAIT_S",
     "NoRetries",
     "PatientRetries",
+    "RetryBudget",
     "StandardRetries",
     "TenacityRetries",
     "checked_wait",
@@ -47,11 +53,13 @@ LONGEST_WAIT_S: Final = 86_400.0
 """The longest wait between two sends that any policy may ask for, in seconds: one day."""
 
 _MOST_ATTEMPTS: Final = 1000
-_TRANSIENT: Final = frozenset({408, 429, 500, 502, 503, 504})
-_NOT_TAKEN_UP: Final = frozenset({429, 503})
+_NOT_TAKEN_UP: Final = frozenset({401, 429, 503})
+_BROKE: Final = frozenset({500, 502})
+_TOOK_TOO_LONG: Final = frozenset({408, 504})
 _SENT_AGAIN: Final[Mapping[VerbClass, frozenset[int]]] = {
-    "read": _TRANSIENT,
-    "named-write": _TRANSIENT,
+    "read": _NOT_TAKEN_UP | _BROKE | _TOOK_TOO_LONG,
+    "named-write": _NOT_TAKEN_UP | _BROKE | _TOOK_TOO_LONG,
+    "score": _NOT_TAKEN_UP | _BROKE,
     "action": _NOT_TAKEN_UP,
 }
 
@@ -242,6 +250,68 @@ class TenacityRetries:
         own_wait = checked_wait(self.wait(state))
         state.upcoming_sleep = max(own_wait or 0.0, failed.retry_after_s or 0.0)
         return None if self.stop(state) else state.upcoming_sleep
+
+
+class RetryBudget:
+    """What all requests of a workspace together may spend on sending again. Safe to share between threads.
+
+    A service that is down is not helped by every caller's five sends: with this, only the first hundred or so are
+    repeated. Then each request is sent once, until requests succeed again and give back what was spent. One fault in
+    five never empties it. The numbers are those of botocore's "standard" retries (its ``retries/quota.py``).
+
+    Args:
+        capacity: What there is at first, and at most. 0: nothing is ever sent again.
+        retry_cost: What a further send costs; it comes back where that send succeeds.
+        timeout_cost: What it costs after a timeout, which has cost much already.
+        refund: What a request gives that succeeds at once.
+
+    Raises:
+        InvalidParameter: One is below 0 or no whole number.
+    """
+
+    def __init__(
+        self, capacity: int = 500, *, retry_cost: int = 5, timeout_cost: int = 10, refund: int = 1
+    ) -> None:
+        given = {
+            "capacity": capacity,
+            "retry_cost": retry_cost,
+            "timeout_cost": timeout_cost,
+            "refund": refund,
+        }
+        for name, value in given.items():
+            if not isinstance(value, int) or value < 0:
+                raise _outside(name, value, "a whole number, 0 or more")
+        self.capacity = capacity
+        self._costs = (retry_cost, timeout_cost)
+        self._refund = refund
+        self._left = capacity
+        self._lock = threading.Lock()
+
+    @property
+    def left(self) -> int:
+        """What there is now."""
+        return self._left
+
+    def spend(self, *, timed_out: bool) -> int | None:
+        """Take what one further send costs, and give that; None, and nothing is taken, where too little is left.
+
+        Args:
+            timed_out: Whether the send before it ended in a timeout.
+        """
+        cost = self._costs[timed_out]
+        with self._lock:
+            if cost > self._left:
+                return None
+            self._left -= cost
+        return cost
+
+    def give_back(self, spent: int) -> None:
+        """Put back what the last further send of a request cost that succeeded; 0 where the first one did."""
+        with self._lock:
+            self._left = min(self.capacity, self._left + (spent or self._refund))
+
+    def __repr__(self) -> str:
+        return f"RetryBudget({self._left} of {self.capacity} left)"
 
 
 def _asks_too_much(failed: Try, limit_s: float) -> bool:

@@ -19,6 +19,7 @@ from phi_finetune.errors import (
     ScoringUnavailable,
     UnexpectedAnswer,
 )
+from phi_finetune.protocols import Try
 
 if TYPE_CHECKING:
     from phi_finetune._azure.client import Client
@@ -118,14 +119,21 @@ def messages_of(turns: Turns) -> list[dict[str, str]]:
 def send(client: Client, endpoint: Endpoint, body: Mapping[str, Any], deployment: str | None) -> Answer:
     """Send a request to an endpoint and give its good answer.
 
-    The key is fetched once and kept in memory; a 401 fetches it anew once. Headers are made for each request
+    The key is fetched once and kept in memory; a 401 fetches it anew. Headers are made for each request
     (azure-ai-ml's own ``invoke`` shares one dictionary between all of them: wire.md 9).
 
     Raises:
         ScoringFailed: The endpoint did not answer; a subclass says how.
+        HostRefused: Its address is not one of an endpoint in the workspace's region. Neither key nor question was sent.
     """
+    client.hosts.check(endpoint.scoring_uri)
+    client.hosts.check_scoring(endpoint.scoring_uri, client.facts.location)
+    started, refusals = client.clock.monotonic(), 0
     answer = _post(client, endpoint, body, deployment)
-    if answer.status == 401 and endpoint.auth == "key":
+    while answer.status == 401 and endpoint.auth == "key":
+        if refusals and not _asked_anew(client, endpoint, answer, refusals, started):
+            break
+        refusals += 1
         client.forget(_key_of(endpoint))
         answer = _post(client, endpoint, body, deployment)
     if answer.status == 200:
@@ -191,8 +199,23 @@ def _post(client: Client, endpoint: Endpoint, body: Mapping[str, Any], deploymen
     if deployment is not None:
         headers["azureml-model-deployment"] = deployment
     return client.rest.send(
-        "POST", endpoint.scoring_uri, body=dict(body), headers=headers, signed=endpoint.auth != "key"
+        "POST",
+        endpoint.scoring_uri,
+        body=dict(body),
+        headers=headers,
+        signed=endpoint.auth != "key",
+        scope=client.cloud.ml_scope,
     )
+
+
+def _asked_anew(client: Client, endpoint: Endpoint, refusal: Answer, attempt: int, started: float) -> bool:
+    """Whether the retry policy lets a question be asked again whose new key was refused as one that has expired."""
+    from phi_finetune._azure.transport import says_expired
+
+    if not says_expired(refusal.body):
+        return False
+    failed = Try(attempt, client.clock.monotonic() - started, "score", status_code=refusal.status)
+    return client.transport.wait_after(failed, f"POST {endpoint.scoring_uri}", "HTTP 401").is_over
 
 
 def _fetch_key(client: Client, endpoint: Endpoint) -> str:
@@ -256,6 +279,7 @@ def _refusal(answer: Answer, endpoint: Endpoint, deployment: str | None) -> Scor
     why = f"HTTP {answer.status}" + (
         f", the model's code answered {told} {reason or ''}".rstrip() if told else ""
     )
+    why += f"; {answer.gave_up}" if answer.gave_up else ""
     return kind(
         what,
         resource=resource,

@@ -6,7 +6,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
     from phi_finetune._azure.client import Client
     from phi_finetune.events import Event
-    from phi_finetune.protocols import Clock, CredentialPolicy, Listener, RetryPolicy
+    from phi_finetune.protocols import Clock, CloudName, CredentialPolicy, Listener, RetryPolicy
+    from phi_finetune.retries import RetryBudget
 
 __all__ = ["Workspace"]
 
@@ -75,9 +76,12 @@ class Workspace(WithoutHandle):
         workspace_name: str | None = None,
         config: str | os.PathLike[str] | None = None,
         credential: CredentialPolicy | TokenCredential | None = None,
+        cloud: CloudName = "public",
         retries: RetryPolicy | None = None,
         on_event: Listener | None = None,
         clock: Clock | None = None,
+        allowed_hosts: Sequence[str] = (),
+        retry_budget: RetryBudget | None = None,
     ) -> Workspace:
         """Connect to a workspace.
 
@@ -93,13 +97,20 @@ class Workspace(WithoutHandle):
                 ``config.json``, in the current folder and then in each folder above it.
             credential: How to sign in: a policy of :mod:`phi_finetune.credentials`, or any credential of
                 azure-identity; None tries what Azure's own chain tries, then a browser where one can open.
+            cloud: Which of Microsoft's clouds the subscription is in. azure-identity is told with the variable
+                ``AZURE_AUTHORITY_HOST``, or a credential's own ``authority``.
             retries: When to send a request again; None is
                 :class:`~phi_finetune.retries.StandardRetries`.
             on_event: Hears everything that happens.
             clock: Where waits take their time from; None is the machine's.
+            allowed_hosts: Hosts that requests may go to besides Azure's own, https alone: ``"ml.example.com"``, or
+                ``".example.com"`` for all that end so. They get tokens, keys, prompts and data.
+            retry_budget: What all requests together may spend on sending again; one may be given to several
+                workspaces. None is a :class:`~phi_finetune.retries.RetryBudget` of this connection's own.
 
         Raises:
-            ConfigurationError: A name is missing, or is a placeholder. No request was sent.
+            ConfigurationError: A name is missing or a placeholder, or there is no such cloud, or a host is no
+                host's name. No request was sent.
         """
         given = {
             "subscription_id": subscription_id,
@@ -112,9 +123,12 @@ class Workspace(WithoutHandle):
             found["resource_group"],
             found["workspace_name"],
             credential=credential,
+            cloud=cloud,
             retries=retries,
             on_event=on_event,
             clock=clock,
+            allowed_hosts=allowed_hosts,
+            retry_budget=retry_budget,
         )
 
     @classmethod
@@ -126,10 +140,12 @@ class Workspace(WithoutHandle):
         retries: RetryPolicy | None = None,
         on_event: Listener | None = None,
         clock: Clock | None = None,
+        allowed_hosts: Sequence[str] = (),
+        retry_budget: RetryBudget | None = None,
     ) -> Workspace:
         """Connect to the workspace of an azure-ai-ml client, with its credential.
 
-        Names and credential are taken from the clients; requests go through this library's own transport.
+        Names, credential and cloud are taken from the clients; requests go through this library's own transport.
 
         Args:
             workspace_client: The client of a workspace.
@@ -138,21 +154,28 @@ class Workspace(WithoutHandle):
                 :class:`~phi_finetune.retries.StandardRetries`.
             on_event: Hears everything that happens.
             clock: Where waits take their time from; None is the machine's.
+            allowed_hosts: Hosts that requests may go to besides Azure's own, https alone: ``"ml.example.com"``, or
+                ``".example.com"`` for all that end so. They get tokens, keys, prompts and data.
+            retry_budget: What all requests together may spend on sending again; one may be given to several
+                workspaces. None is a :class:`~phi_finetune.retries.RetryBudget` of this connection's own.
 
         Raises:
             ConfigurationError: One is no client of azure-ai-ml, but a mock, or belongs to the other kind.
         """
         from phi_finetune._azure.given_clients import registry_of, workspace_of
 
-        subscription_id, resource_group, name, credential = workspace_of(workspace_client)
+        subscription_id, resource_group, name, credential, cloud = workspace_of(workspace_client)
         workspace = _connected(
             subscription_id,
             resource_group,
             name,
             credential=credential,
+            cloud=cloud,
             retries=retries,
             on_event=on_event,
             clock=clock,
+            allowed_hosts=allowed_hosts,
+            retry_budget=retry_budget,
         )
         if registry_client is None:
             return workspace
@@ -357,13 +380,17 @@ def _connected(
     name: str,
     *,
     credential: CredentialPolicy | TokenCredential | None,
+    cloud: str,
     retries: RetryPolicy | None,
     on_event: Listener | None,
     clock: Clock | None,
+    allowed_hosts: Sequence[str],
+    retry_budget: RetryBudget | None,
 ) -> Workspace:
     from phi_finetune._azure.client import Client
+    from phi_finetune._azure.hosts import cloud_named
     from phi_finetune.credentials import policy_for
-    from phi_finetune.retries import StandardRetries
+    from phi_finetune.retries import RetryBudget, StandardRetries
 
     client = Client(
         subscription_id=subscription_id,
@@ -374,6 +401,9 @@ def _connected(
         clock=_MachineClock() if clock is None else clock,
         # A listener may be a list of events, which is false while it is empty.
         notify=_hear_nothing if on_event is None else on_event,
+        cloud=cloud_named(cloud),
+        allowed_hosts=allowed_hosts,
+        budget=RetryBudget() if retry_budget is None else retry_budget,
     )
     return Workspace(subscription_id, resource_group, name, client=client)
 

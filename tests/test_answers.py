@@ -6,11 +6,13 @@ import copy
 import logging
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 import pytest
 from tuning import SIZE, Heard, data, deployed, finetune, sent, trained
 
 import phi_finetune as pf
+from phi_finetune._azure.translate import azure_ai_ml_errors
 from phi_finetune.errors import (
     ConfigurationError,
     InvalidParameter,
@@ -22,12 +24,21 @@ from phi_finetune.errors import (
     ServiceUnreachable,
     UnexpectedAnswer,
 )
-from phi_finetune.events import AdoptedExisting, Event, Uploaded, Warned
+from phi_finetune.events import AdoptedExisting, Event, RequestRetried, Uploaded, Warned
 from phi_finetune.retries import NoRetries
 from phi_finetune.testing import FakeAzure
 from phi_finetune.testing.faults import Answer, AnswerLost, HalfBody, Unreachable
 
 JOB_PUT = "PUT */jobs/*"
+
+
+def loud(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What Python would print of azure-core's records on the screen where no logging is set up."""
+    return [
+        record.getMessage()
+        for record in caplog.records
+        if record.name.startswith("azure.core") and record.levelno >= logging.WARNING
+    ]
 
 
 # A submission whose answer does not come
@@ -40,6 +51,39 @@ def test_a_job_whose_answer_was_lost_is_found(fake_azure: FakeAzure) -> None:
     job = finetune(workspace).submit()
     assert list(fake_azure.jobs) == [job.name]
     assert len(sent(fake_azure, "PUT", "*/jobs/*")) == 1
+
+
+@pytest.mark.parametrize("how", ["half-json", "cut"])
+def test_a_job_whose_answer_came_by_half_is_found(
+    fake_azure: FakeAzure, how: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """azure-core says that its answer, 201, is an error; it is none of the service's, so the job is looked for."""
+    workspace = fake_azure.workspace(retries=NoRetries())
+    fake_azure.faults.next(HalfBody(JOB_PUT, how))
+    job = finetune(workspace).submit()
+    assert list(fake_azure.jobs) == [job.name]
+    assert len(sent(fake_azure, "PUT", "*/jobs/*")) == 1
+    assert loud(caplog) == []
+
+
+@pytest.mark.parametrize(("how", "kind"), [("half-json", UnexpectedAnswer), ("cut", ServiceUnreachable)])
+def test_half_an_answer_is_no_refusal(fake_azure: FakeAzure, how: Any, kind: type[PhiFinetuneError]) -> None:
+    """Where azure-ai-ml meets half of an answer, the error does not say that the service refused anything."""
+    client = fake_azure.workspace(retries=NoRetries())._handle().ml_client()
+    fake_azure.faults.next(HalfBody("GET */workspaces/phi-lab", how))
+    with pytest.raises(kind) as caught, azure_ai_ml_errors(doing="look", resource="workspace"):
+        client.workspaces.get("phi-lab")
+    assert caught.value.status_code in (None, 200)
+    assert caught.value.next_call == "call again"
+
+
+def test_a_body_that_is_cut_is_said_once(fake_azure: FakeAzure, caplog: pytest.LogCaptureFixture) -> None:
+    """As an event; azure-core's own warning, which Python prints where no logging is set up, is not shown."""
+    heard = Heard()
+    fake_azure.faults.next(HalfBody("GET */workspaces/phi-lab/jobs", "cut"))
+    assert fake_azure.workspace(on_event=heard).jobs() == ()
+    assert [event.why for event in heard.of(RequestRetried)] == ["IncompleteReadError"]
+    assert loud(caplog) == []
 
 
 def test_a_job_that_was_never_sent_is_an_error(fake_azure: FakeAzure) -> None:
@@ -282,10 +326,10 @@ def test_signatures_are_kept_out_of_the_log(
     """What urllib3 logs of a request is logged without its signature."""
     caplog.set_level(logging.DEBUG)
     workspace.jobs()
-    from phi_finetune._azure.transport import _without_signatures
+    from phi_finetune._azure.transport import _discreet
 
     log = logging.getLogger("urllib3.connectionpool")
-    with _without_signatures():
+    with _discreet():
         log.debug(
             '%s://%s:%s "%s %s %s" %s %s',
             "https",

@@ -26,7 +26,7 @@ from phi_finetune.retries import (
 )
 
 NOW = 1_760_000_000.0
-VERB_CLASSES: tuple[VerbClass, ...] = ("read", "named-write", "action")
+VERB_CLASSES: tuple[VerbClass, ...] = ("read", "named-write", "score", "action")
 
 
 class EverySecond:
@@ -81,24 +81,26 @@ def waits(policy: RetryPolicy) -> list[float]:
     return given_waits
 
 
-@pytest.mark.parametrize("status_code", [408, 500, 502, 504])
-def test_an_answer_that_may_follow_work_done_is_no_reason_to_repeat_an_action(status_code: int) -> None:
-    """Reads and named writes are sent again after 408, 500, 502 and 504; an action is not."""
+@pytest.mark.parametrize(("status_code", "score"), [(408, False), (500, True), (502, True), (504, False)])
+def test_an_answer_that_may_follow_work_done_is_no_reason_to_repeat_an_action(
+    status_code: int, score: bool
+) -> None:
+    """Reads and named writes are sent again after all of them; a question after those that were quick to fail."""
     verdicts = {verb: may_send_again(Try(1, 0.0, verb, status_code)) for verb in VERB_CLASSES}
-    assert verdicts == {"read": True, "named-write": True, "action": False}
+    assert verdicts == {"read": True, "named-write": True, "score": score, "action": False}
 
 
-@pytest.mark.parametrize("status_code", [429, 503])
+@pytest.mark.parametrize("status_code", [401, 429, 503])
 @pytest.mark.parametrize("verb", VERB_CLASSES)
 def test_a_request_that_was_not_taken_up_is_sent_again(verb: VerbClass, status_code: int) -> None:
-    """429 and 503 are retried for every class of verb."""
+    """Every class of verb is; 401 comes to a policy only of a new token that has expired, says Azure."""
     assert may_send_again(Try(1, 0.0, verb, status_code))
 
 
 @pytest.mark.parametrize("verb", VERB_CLASSES)
-@given(status_code=st.integers(100, 599).filter(lambda code: code not in {408, 429, 500, 502, 503, 504}))
+@given(status_code=st.integers(100, 599).filter(lambda code: code not in {401, 408, 429, 500, 502, 503, 504}))
 def test_no_other_answer_is_retried(verb: VerbClass, status_code: int) -> None:
-    """401, 403, 404, 409, 501 and the rest are never sent again by a policy."""
+    """403, 404, 409, 501 and the rest are never sent again by a policy."""
     assert not may_send_again(Try(1, 0.0, verb, status_code))
 
 
@@ -106,6 +108,7 @@ def test_silence_after_sending_does_not_repeat_an_action() -> None:
     """Where no answer came, an action is sent again only if no connection was made."""
     assert may_send_again(Try(1, 0.0, "read", sent=True))
     assert may_send_again(Try(1, 0.0, "named-write", sent=True))
+    assert may_send_again(Try(1, 0.0, "score", sent=True))
     assert not may_send_again(Try(1, 0.0, "action", sent=True))
     assert may_send_again(Try(1, 0.0, "action", sent=False))
 

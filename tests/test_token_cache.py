@@ -185,9 +185,8 @@ def test_it_knows_the_tokens_that_it_gave() -> None:
     token = credential.get_token(ARM).token
     credential.forget(ARM)
     credential.get_token(ARM)
-    assert credential.issued(token, ARM)
-    assert not credential.issued(token, ML)
-    assert not credential.issued("another", ARM)
+    assert credential.scope_of(token) == ARM
+    assert credential.scope_of("another") is None
 
 
 def test_threads_share_one_fetch() -> None:

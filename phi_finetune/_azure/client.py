@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import platform
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
-from phi_finetune._azure.hosts import ARM
+from phi_finetune._azure.hosts import PUBLIC, AzureCloud, Hosts
 from phi_finetune._azure.rest import Answer, Rest
 from phi_finetune._azure.translate import error_parts, expect
 from phi_finetune.errors import ConfigurationError, NotFound, UnexpectedAnswer
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from phi_finetune._azure.transport import Transport
     from phi_finetune._token_cache import CachedCredential
+    from phi_finetune.retries import RetryBudget
 
 __all__ = ["Client", "WorkspaceFacts"]
 
@@ -67,6 +68,12 @@ class Client:
         retries: When to send again.
         clock: Time, and its passing.
         notify: Hears every event.
+        cloud: Which of Microsoft's clouds.
+        allowed_hosts: Hosts that may be spoken to besides the cloud's.
+        budget: What all further sends together may cost; None sets no limit.
+
+    Raises:
+        ConfigurationError: A host that is allowed is no host's name.
     """
 
     def __init__(
@@ -79,14 +86,20 @@ class Client:
         retries: RetryPolicy,
         clock: Clock,
         notify: Listener,
+        cloud: AzureCloud = PUBLIC,
+        allowed_hosts: Iterable[str] = (),
+        budget: RetryBudget | None = None,
     ) -> None:
         self.subscription_id = subscription_id
         self.resource_group = resource_group
         self.workspace_name = workspace_name
         self.clock = clock
         self.notify = notify
+        self.cloud = cloud
+        self.hosts = Hosts(cloud, allowed_hosts)
         self._credentials = credentials
         self._retries = retries
+        self._budget = budget
         self._lock = threading.RLock()
         self._remembered: dict[str, Any] = {}
 
@@ -101,7 +114,7 @@ class Client:
     @property
     def url(self) -> str:
         """The ARM URL of the workspace."""
-        return ARM + self.path
+        return self.cloud.arm + self.path
 
     @property
     def resource(self) -> str:
@@ -218,14 +231,20 @@ class Client:
         from phi_finetune._azure.transport import Transport
 
         return Transport(
-            retries=self._retries, clock=self.clock, credential=lambda: self.credential, notify=self.notify
+            retries=self._retries,
+            clock=self.clock,
+            credential=lambda: self.credential,
+            notify=self.notify,
+            hosts=self.hosts,
+            budget=self._budget,
         )
 
     def _sign_in(self) -> CachedCredential:
+        from phi_finetune._credentials_sign_in import sign_in
         from phi_finetune._token_cache import CachedCredential
         from phi_finetune.events import CredentialChosen
 
-        chosen = self._credentials.credential(transport=self.transport)
+        chosen = sign_in(self._credentials, self.transport, self.cloud.arm_scope)
         credential = chosen if isinstance(chosen, CachedCredential) else CachedCredential(chosen)
         if credential.attempts:
             won = credential.attempts[-1]
@@ -236,7 +255,7 @@ class Client:
         from phi_finetune import __version__
 
         agent = f"phi-finetune/{__version__} Python/{platform.python_version()}"
-        return Rest(self.transport, self.credential, agent)
+        return Rest(self.transport, self.credential, agent, self.hosts)
 
     def _build_ml_client(self) -> MLClient:
         from azure.ai.ml import MLClient
@@ -250,6 +269,7 @@ class Client:
             retry_total=0,
             enable_telemetry=False,
             show_progress=False,
+            cloud=self.cloud.name,
         )
 
     def _look_up_workspace(self) -> WorkspaceFacts:
@@ -264,7 +284,7 @@ class Client:
         return WorkspaceFacts(
             location=location,
             guid=str(properties.get("workspaceId", "")),
-            api=f"https://{location}.api.azureml.ms",
+            api=f"https://{location}{self.cloud.api}",
             tracking_uri=str(properties.get("mlFlowTrackingUri", "")),
         )
 

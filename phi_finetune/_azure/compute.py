@@ -7,7 +7,6 @@ from typing import Any
 
 from phi_finetune._azure.client import PROVIDER, Client
 from phi_finetune._azure.entities import cluster_body
-from phi_finetune._azure.hosts import ARM
 from phi_finetune._azure.operations import Failed, follow, wait_gone
 from phi_finetune._azure.paths import segment
 from phi_finetune._azure.rest import Answer
@@ -184,7 +183,8 @@ def _list_sizes(client: Client) -> list[dict[str, Any]]:
 
 
 def _location_url(client: Client) -> str:
-    return f"{ARM}/subscriptions/{client.subscription_id}{PROVIDER}/locations/{client.facts.location}"
+    subscription = f"{client.cloud.arm}/subscriptions/{client.subscription_id}"
+    return f"{subscription}{PROVIDER}/locations/{client.facts.location}"
 
 
 def _same(one: str, other: str) -> bool:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential
 
 __all__ = [
+    "cloud_of",
     "cluster_body",
     "component_entity",
     "credential_of",
@@ -65,6 +66,11 @@ def component_entity(answer: Mapping[str, Any]) -> Component:
 def credential_of(client: MLClient) -> TokenCredential:
     """The credential that a client was built with."""
     return client._credential
+
+
+def cloud_of(client: MLClient) -> str:
+    """The cloud that a client is for, as azure-ai-ml names it."""
+    return str(client._cloud)
 
 
 def registry_of(client: MLClient) -> str | None:

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 __all__ = ["registry_of", "workspace_of"]
 
 
-def workspace_of(client: MLClient) -> tuple[str, str, str, TokenCredential]:
-    """Subscription, resource group, workspace and credential of a client.
+def workspace_of(client: MLClient) -> tuple[str, str, str, TokenCredential, str]:
+    """Subscription, resource group, workspace, credential and cloud of a client.
 
     Raises:
         ConfigurationError: It is a mock, or a registry's client.
@@ -27,7 +27,13 @@ def workspace_of(client: MLClient) -> tuple[str, str, str, TokenCredential]:
             "This azure-ai-ml client belongs to a registry",
             next_call="Workspace.from_clients(workspace_client, registry_client)",
         )
-    return client.subscription_id, client.resource_group_name, name, entities.credential_of(client)
+    return (
+        client.subscription_id,
+        client.resource_group_name,
+        name,
+        entities.credential_of(client),
+        entities.cloud_of(client),
+    )
 
 
 def registry_of(client: MLClient) -> str:

@@ -7,7 +7,6 @@ from difflib import get_close_matches
 from typing import Any
 
 from phi_finetune._azure.client import PROVIDER, Client
-from phi_finetune._azure.hosts import REGISTRY_API
 from phi_finetune._azure.paths import required, segment
 from phi_finetune._azure.translate import expect
 from phi_finetune.errors import ModelRetired, NotFound
@@ -87,7 +86,7 @@ def _discover(client: Client, registry: str) -> str:
     resource = f"registry {registry}"
     answer = client.rest.send(
         "GET",
-        f"{REGISTRY_API}/registrymanagement/v1.0/registries/{segment(registry)}/discovery",
+        f"{client.cloud.registry_api}/registrymanagement/v1.0/registries/{segment(registry)}/discovery",
         query={"api-version": "v1.0"},
     )
     next_call = "check the registry's name; a registry of your own needs the role AzureML Registry User"

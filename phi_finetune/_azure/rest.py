@@ -10,10 +10,10 @@ from uuid import uuid4
 
 import attrs
 
-from phi_finetune._azure.hosts import scope_for
 from phi_finetune.errors import AuthenticationFailed, ServiceUnreachable, UnexpectedAnswer
 
 if TYPE_CHECKING:
+    from phi_finetune._azure.hosts import Hosts
     from phi_finetune._azure.transport import Transport
     from phi_finetune._token_cache import CachedCredential
 
@@ -31,12 +31,14 @@ class Answer:
         headers: Its headers; names in lower case.
         body: The whole body.
         asked: Method and path of the request, for errors.
+        gave_up: Why it was not sent again, where that was not the retry policy's decision.
     """
 
     status: int
     headers: Mapping[str, str]
     body: bytes = attrs.field(repr=False)
     asked: str
+    gave_up: str | None = None
 
     def json(self) -> dict[str, Any]:
         """The body as a JSON object.
@@ -63,10 +65,13 @@ class Answer:
 class Rest:
     """Sends requests with the right token, and gives every answer back."""
 
-    def __init__(self, transport: Transport, credential: CachedCredential, user_agent: str) -> None:
+    def __init__(
+        self, transport: Transport, credential: CachedCredential, user_agent: str, hosts: Hosts
+    ) -> None:
         self._transport = transport
         self._credential = credential
         self._user_agent = user_agent
+        self._hosts = hosts
 
     def send(
         self,
@@ -78,6 +83,7 @@ class Rest:
         content: bytes | None = None,
         headers: Mapping[str, str] | None = None,
         signed: bool = True,
+        scope: str | None = None,
     ) -> Answer:
         """Send one request.
 
@@ -89,8 +95,10 @@ class Rest:
             content: Bytes to send as they are.
             headers: Further headers; an Authorization among them is kept.
             signed: False sends no token: for a URL that carries its own signature.
+            scope: The scope of the token; None is the one that the host takes.
 
         Raises:
+            HostRefused: The host may not be spoken to, or sends the request elsewhere.
             ServiceUnreachable: No answer came.
         """
         from azure.core.exceptions import AzureError, ClientAuthenticationError
@@ -104,23 +112,19 @@ class Rest:
             "Accept": "application/json",
         }
         if signed:
-            own["Authorization"] = f"Bearer {self._token(scope_for(url))}"
+            own["Authorization"] = f"Bearer {self._token(scope or self._hosts.scope_for(url))}"
         request = HttpRequest(method, url, headers={**own, **(headers or {})}, json=body, content=content)
         asked = f"{method} {url.partition('?')[0]}"
         try:
-            response = self._transport.send(request)
+            sent = self._transport.deliver(request)
         except ClientAuthenticationError as error:
             raise sign_in_lapsed(error) from None
         except AzureError as error:
-            # Not chained: azure-core's error holds the request, and with it the token.
-            raise ServiceUnreachable(
-                "Azure did not answer",
-                resource=asked,
-                why=_causes(error),
-                next_call="check the network and call again; a change is looked for before it is sent again",
-            ) from None
-        lower = {name.lower(): value for name, value in response.headers.items()}
-        return Answer(response.status_code, lower, _content(response), asked)
+            raise _unreachable(asked, error, None) from None
+        if sent.answer is None:
+            raise _unreachable(asked, sent.error, sent.gave_up)
+        lower = {name.lower(): value for name, value in sent.answer.headers.items()}
+        return Answer(sent.answer.status_code, lower, _content(sent.answer), asked, sent.gave_up)
 
     def pages(self, url: str, *, query: Mapping[str, str]) -> Iterator[Answer]:
         """Every page of an ARM list, as it is asked for."""
@@ -138,6 +142,16 @@ class Rest:
         except AzureError as error:
             # Not chained: the error of azure-identity may hold the sign-in's request.
             raise sign_in_lapsed(error) from None
+
+
+def _unreachable(asked: str, error: Exception | None, gave_up: str | None) -> ServiceUnreachable:
+    # Azure-core's error is not chained: it holds the request, and with it the token.
+    return ServiceUnreachable(
+        "Azure did not answer",
+        resource=asked,
+        why="; ".join(part for part in (_causes(error), gave_up) if part),
+        next_call="check the network and call again; a change is looked for before it is sent again",
+    )
 
 
 def _causes(error: BaseException | None) -> str:

@@ -185,7 +185,7 @@ def _open_store(client: Client) -> _Store:
     account, container = properties.get("accountName"), properties.get("containerName")
     if not account or not container:
         raise UnexpectedAnswer("The datastore does not say where it is", resource=resource)
-    endpoint = properties.get("endpoint") or "core.windows.net"
+    endpoint = properties.get("endpoint") or client.cloud.blob.removeprefix(".blob.")
     has_secrets = (properties.get("credentials") or {}).get("credentialsType") != "None"
     return _Store(
         url=f"https://{account}.blob.{endpoint}/{container}",

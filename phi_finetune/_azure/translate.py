@@ -70,7 +70,13 @@ def refuse(answer: Answer, *, doing: str, resource: str, next_call: str | None =
     # A blob store tells its code in a header, and its message in XML that says no more.
     code = code or answer.headers.get("x-ms-error-code")
     raise _error(
-        answer.status, code, message, doing, resource, next_call, answer.headers.get("x-ms-request-id")
+        answer.status,
+        code,
+        "; ".join(part for part in (message, answer.gave_up) if part),
+        doing,
+        resource,
+        next_call,
+        answer.headers.get("x-ms-request-id"),
     )
 
 
@@ -104,7 +110,12 @@ def azure_ai_ml_errors(*, doing: str, resource: str) -> Iterator[None]:
     notices about its own experimental classes, which nobody can act on, are not shown.
     """
     from azure.ai.ml.exceptions import MlException
-    from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError
+    from azure.core.exceptions import (
+        AzureError,
+        ClientAuthenticationError,
+        HttpResponseError,
+        IncompleteReadError,
+    )
     from jwt.exceptions import PyJWTError
 
     try:
@@ -114,15 +125,18 @@ def azure_ai_ml_errors(*, doing: str, resource: str) -> Iterator[None]:
         if error.response is None:
             raise sign_in_lapsed(error) from None
         raise _from_response(error, doing, resource) from None
+    except IncompleteReadError as error:
+        raise _unreachable(error, doing, resource) from None
     except HttpResponseError as error:
+        # azure-core also says so of an answer that it cannot read, whatever its status, or that has none.
+        if (error.status_code or 0) < 400:
+            raise _unread(error, doing, resource) from None
         raise _from_response(error, doing, resource) from None
     except AzureError as error:
         if isinstance(error, MlException):
             message = _ANSI.sub("", str(error))
             raise ServiceError(f"Could not {doing}", resource=resource, why=message[:2000]) from None
-        raise ServiceUnreachable(
-            f"Could not {doing}", resource=resource, why=type(error).__name__, next_call="call again"
-        ) from None
+        raise _unreachable(error, doing, resource) from None
     except PyJWTError:
         raise AuthenticationFailed(
             f"Could not {doing}",
@@ -132,12 +146,7 @@ def azure_ai_ml_errors(*, doing: str, resource: str) -> Iterator[None]:
         ) from None
     except (ValueError, TypeError, AttributeError, LookupError) as error:
         # What azure-ai-ml raises when an answer is cut, or lacks something: it reads without checking.
-        raise UnexpectedAnswer(
-            f"Could not {doing}",
-            resource=resource,
-            why=f"azure-ai-ml could not read an answer or a value ({type(error).__name__})",
-            next_call="call again",
-        ) from None
+        raise _unread(error, doing, resource) from None
 
 
 @contextmanager
@@ -157,6 +166,22 @@ def without_notices() -> Iterator[None]:
 class _Notices(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         return "experimental class" not in record.getMessage()
+
+
+def _unreachable(error: Exception, doing: str, resource: str) -> ServiceUnreachable:
+    return ServiceUnreachable(
+        f"Could not {doing}", resource=resource, why=type(error).__name__, next_call="call again"
+    )
+
+
+def _unread(error: Exception, doing: str, resource: str) -> UnexpectedAnswer:
+    return UnexpectedAnswer(
+        f"Could not {doing}",
+        resource=resource,
+        why=f"azure-ai-ml could not read an answer or a value ({type(error).__name__})",
+        next_call="call again",
+        status_code=getattr(error, "status_code", None),
+    )
 
 
 def _from_response(error: Any, doing: str, resource: str) -> PhiFinetuneError:

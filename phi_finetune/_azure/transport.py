@@ -10,21 +10,26 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import urlsplit
 
+import attrs
 from azure.core.exceptions import (
-    IncompleteReadError,
+    HttpResponseError,
     ResponseNotReadError,
     ServiceRequestError,
+    ServiceRequestTimeoutError,
     ServiceResponseError,
+    ServiceResponseTimeoutError,
 )
 from azure.core.pipeline.transport import HttpTransport, RequestsTransport
 
-from phi_finetune._azure.hosts import ML_SCOPE, check_host, is_identity_endpoint, scope_for
-from phi_finetune.events import RequestRetried
+from phi_finetune._azure.hosts import Hosts, is_identity_endpoint
+from phi_finetune._azure.translate import error_parts
+from phi_finetune.errors import ConfigurationError, HostRefused, PhiFinetuneError
+from phi_finetune.events import RequestRetried, RequestSent, SignedInAnew
 from phi_finetune.protocols import Clock, Listener, RetryPolicy, Try, VerbClass
-from phi_finetune.retries import checked_wait, retry_after_s
+from phi_finetune.retries import RetryBudget, checked_wait, retry_after_s
 
 if TYPE_CHECKING:
     from azure.core.configuration import ConnectionConfiguration
@@ -37,7 +42,7 @@ if TYPE_CHECKING:
     Request: TypeAlias = HttpRequest | LegacyRequest
     Response: TypeAlias = HttpResponse | LegacyResponse
 
-__all__ = ["Transport", "verb_class"]
+__all__ = ["Transport", "says_expired", "verb_class"]
 
 _SIGNATURE = re.compile(r"(sig=)[^&\s]+")
 CONNECT_TIMEOUT_S = 10.0
@@ -54,15 +59,53 @@ _READING_POSTS = (
 )
 """POSTs that change nothing, so that they may be sent again like a read."""
 
+EXPIRED = "ExpiredAuthenticationToken"
+"""The code of a 401 that another token mends; with any other, the second refusal in a row is the last word."""
+
+
+BUDGET_IS_EMPTY = "not sent again: the workspace's retry budget is spent"
+
+
+@attrs.frozen
+class Sent:
+    """What became of a request: its last answer, or the error in place of one.
+
+    Attributes:
+        answer: The answer.
+        error: Why there is none.
+        gave_up: Why it was not sent again, where that was not the policy's decision.
+    """
+
+    answer: Response | None
+    error: Exception | None
+    gave_up: str | None = None
+
+
+@attrs.frozen
+class Pause:
+    """What was decided about a further send.
+
+    Attributes:
+        is_over: Whether its time has come; False where there is none.
+        cost: What it took from the budget.
+        gave_up: Why there is none, where that was not the policy's decision.
+    """
+
+    is_over: bool
+    cost: int = 0
+    gave_up: str | None = None
+
 
 class Transport(HttpTransport["Request", "Response"]):
-    """Sends requests: checks the host, asks the retry policy after a failure, signs in anew once on 401.
+    """Sends requests: checks the host, asks the retry policy after a failure, signs in anew on 401.
 
     Args:
         retries: Decides about every further send.
         clock: Measures time, and waits.
         credential: Gives the credential that re-stamps a request; asked only when one is needed.
-        notify: Hears of each further send.
+        notify: Hears of each send, and of each wait before a further one.
+        hosts: Says where requests may go.
+        budget: What all further sends together may cost; None sets no limit.
     """
 
     def __init__(
@@ -72,41 +115,87 @@ class Transport(HttpTransport["Request", "Response"]):
         clock: Clock,
         credential: Callable[[], CachedCredential],
         notify: Listener,
+        hosts: Hosts,
+        budget: RetryBudget | None,
     ) -> None:
         self._retries = retries
         self._clock = clock
         self._credential = credential
         self._notify = notify
-        self._revoked: set[str] = set()
+        self._hosts = hosts
+        self._budget = budget
+        self._revoked: dict[str, str] = {}
         self._lock = threading.Lock()
         self._inner = RequestsTransport(connection_timeout=CONNECT_TIMEOUT_S, read_timeout=READ_TIMEOUT_S)
 
     def send(self, request: Request, **kwargs: Any) -> Response:
         """Send a request until it succeeds or the policy gives up; then its last answer or error is the result."""
+        sent = self.deliver(request, **kwargs)
+        if sent.error is not None:
+            raise sent.error
+        assert sent.answer is not None
+        return sent.answer
+
+    def deliver(self, request: Request, **kwargs: Any) -> Sent:
+        """Send a request until it succeeds or the policy gives up, and tell the end.
+
+        Raises:
+            HostRefused: It would go, or was sent on, to a host that may not be spoken to.
+            ConfigurationError: The policy raised an error.
+            InvalidParameter: The policy gave a wait that is none.
+        """
         # A request for a managed identity's token carries no secret, and goes to the machine itself.
         if "Authorization" in request.headers or not is_identity_endpoint(request.url):
-            check_host(request.url)
+            self._hosts.check(request.url)
         self._restamp_if_revoked(request)
         started = self._clock.monotonic()
-        attempt, signed_in_anew = 1, False
+        sends, attempt, is_new, spent = 0, 1, False, 0
         while True:
-            answer, error = self._once(request, kwargs)
-            if (
-                answer is not None
-                and answer.status_code == 401
-                and not signed_in_anew
-                and self._restamp(request)
-            ):
-                signed_in_anew = True
+            sends += 1
+            answer, error = self._once(request, kwargs, sends)
+            refused = answer is not None and answer.status_code == 401
+            if refused and not is_new and self._restamp(request):
+                is_new = True
                 continue
-            wait_s = self._wait_s(request, answer, error, attempt, self._clock.monotonic() - started)
-            if wait_s is None:
-                if error is not None:
-                    raise error
-                assert answer is not None
-                return answer
-            self._clock.sleep(wait_s)
+            failed = self._failure(request, answer, error, attempt, self._clock.monotonic() - started, is_new)
+            if failed is None:
+                self._give_back(spent)
+                return Sent(answer, error)
+            pause = self.wait_after(failed, _named(request), _why(failed, error), timed_out=_timed_out(error))
+            if not pause.is_over:
+                return Sent(answer, error, pause.gave_up)
+            is_new = refused and self._restamp(request)
+            spent = pause.cost
             attempt += 1
+
+    def wait_after(self, failed: Try, resource: str, why: str, *, timed_out: bool = False) -> Pause:
+        """Wait as long as the policy says before the next send, if it lets there be one and the budget pays for it."""
+        wait_s = self._asked(failed)
+        if wait_s is None:
+            return Pause(False)
+        cost = 0 if self._budget is None else self._budget.spend(timed_out=timed_out)
+        if cost is None:
+            return Pause(False, gave_up=BUDGET_IS_EMPTY)
+        self._notify(RequestRetried(resource=resource, attempt=failed.attempt, wait_s=wait_s, why=why))
+        self._clock.sleep(wait_s)
+        return Pause(True, cost)
+
+    def _asked(self, failed: Try) -> float | None:
+        try:
+            return checked_wait(self._retries.wait_s(failed))
+        except PhiFinetuneError:
+            raise
+        except Exception as error:
+            # Whoever plugs a policy in may raise anything; the call must end, and say whose fault it was.
+            raise ConfigurationError(
+                f"The retry policy {type(self._retries).__name__} raised {type(error).__name__}",
+                why=f"it was asked about send {failed.attempt} of a request",
+                next_call="correct the policy's wait_s(); phi_finetune.testing.check_retry_policy() tries it out",
+            ) from error
+
+    def _give_back(self, spent: int) -> None:
+        if self._budget is not None:
+            self._budget.give_back(spent)
 
     @property
     def connection_config(self) -> ConnectionConfiguration:
@@ -136,48 +225,51 @@ class Transport(HttpTransport["Request", "Response"]):
     ) -> None:
         return None
 
-    def _once(self, request: Request, kwargs: dict[str, Any]) -> tuple[Response | None, Exception | None]:
+    def _once(
+        self, request: Request, kwargs: dict[str, Any], number: int
+    ) -> tuple[Response | None, Exception | None]:
+        began = self._clock.monotonic()
         try:
-            with _without_signatures():
-                return self._inner.send(request, **kwargs), None
-        except (ServiceRequestError, ServiceResponseError, IncompleteReadError) as error:
+            with _discreet():
+                answer = self._inner.send(request, **kwargs)
+        # The last one is what the transport itself raises of a body that is cut, or cannot be unpacked.
+        except (ServiceRequestError, ServiceResponseError, HttpResponseError) as error:
+            self._tell(request, number, None, began)
             return None, error
+        self._tell(request, number, answer.status_code, began)
+        _refuse_redirect(request, answer)
+        return answer, None
 
-    def _wait_s(
+    def _tell(self, request: Request, number: int, status: int | None, began: float) -> None:
+        took_s = self._clock.monotonic() - began
+        self._notify(RequestSent(resource=_named(request), attempt=number, status=status, took_s=took_s))
+
+    def _failure(
         self,
         request: Request,
         answer: Response | None,
         error: Exception | None,
         attempt: int,
         elapsed_s: float,
-    ) -> float | None:
+        is_new: bool,
+    ) -> Try | None:
+        """What a policy is asked about; None where the answer stands, good or bad."""
+        kind = verb_class(request.method, request.url)
         status = None if answer is None else answer.status_code
         if answer is not None and answer.status_code < 400:
-            if verb_class(request.method, request.url) == "action" or not _is_half(answer):
+            if kind == "action" or not _is_half(answer):
                 return None
             status = None
-        failed = Try(
+        if answer is not None and status == 401 and not (is_new and says_expired(_content(answer))):
+            return None
+        return Try(
             attempt=attempt,
             elapsed_s=elapsed_s,
-            verb_class=verb_class(request.method, request.url),
+            verb_class=kind,
             status_code=status,
             retry_after_s=None if answer is None else retry_after_s(answer.headers, time.time()),
             sent=not isinstance(error, ServiceRequestError),
         )
-        wait_s = checked_wait(self._retries.wait_s(failed))
-        if wait_s is None:
-            return None
-        why = "half an answer" if error is None else type(error).__name__
-        why = why if status is None else f"HTTP {status}"
-        self._notify(
-            RequestRetried(
-                resource=f"{request.method} {_short(request.url)}",
-                attempt=attempt,
-                wait_s=wait_s,
-                why=why,
-            )
-        )
-        return wait_s
 
     def _restamp(self, request: Request) -> bool:
         """Put a new token in place of the one that was refused; False where the request carried none of ours."""
@@ -185,25 +277,43 @@ class Transport(HttpTransport["Request", "Response"]):
         if token is None:
             return False
         credential = self._credential()
-        scope = scope_for(request.url)
-        if not credential.issued(token, scope):
+        scope = credential.scope_of(token)
+        if scope is None:
             return False
         with self._lock:
-            self._revoked.add(token)
+            self._revoked[token] = scope
         credential.forget(scope, token)
         self._stamp(request, credential, scope)
+        self._notify(SignedInAnew(resource=_named(request)))
         return True
 
     def _restamp_if_revoked(self, request: Request) -> None:
         # azure-core's clients keep a token each, and go on sending one that was refused elsewhere.
         token = _bearer(request)
-        if token is not None and token in self._revoked:
-            self._stamp(request, self._credential(), scope_for(request.url))
+        scope = None if token is None else self._revoked.get(token)
+        if scope is not None:
+            self._stamp(request, self._credential(), scope)
 
     def _stamp(self, request: Request, credential: CachedCredential, scope: str) -> None:
         request.headers["Authorization"] = f"Bearer {credential.get_token(scope).token}"
         if "x-azureml-token" in request.headers:
-            request.headers["x-azureml-token"] = credential.get_token(ML_SCOPE).token
+            request.headers["x-azureml-token"] = credential.get_token(self._hosts.cloud.ml_scope).token
+
+
+def _refuse_redirect(request: Request, answer: Response) -> None:
+    """Stop before azure-core follows a redirect: it would send the body, be it a prompt, to whoever is named.
+
+    Raises:
+        HostRefused: The answer names another address.
+    """
+    if 300 <= answer.status_code < 400 and answer.headers.get("Location"):
+        raise HostRefused(
+            "Refused to follow a redirect",
+            resource=f"{request.method} {request.url.partition('?')[0]}",
+            why=f"HTTP {answer.status_code} names another address, and no service of Azure ML's does that",
+            next_call="look for a proxy in between; what was asked for was not sent on",
+            status_code=answer.status_code,
+        )
 
 
 def _is_half(answer: Response) -> bool:
@@ -213,12 +323,23 @@ def _is_half(answer: Response) -> bool:
     """
     if "json" not in answer.headers.get("Content-Type", ""):
         return False
+    body = _content(answer)
+    return bool(body) and not _reads(body)
+
+
+def _content(answer: Response) -> bytes:
     try:
         # azure-core's older kind of response has no such attribute.
         body: object = getattr(answer, "content", None)
     except ResponseNotReadError:
-        return False
-    return isinstance(body, bytes) and bool(body) and not _reads(body)
+        return b""
+    return body if isinstance(body, bytes) else b""
+
+
+def says_expired(body: bytes) -> bool:
+    """Whether the body of a 401 says that the token has expired, and nothing worse."""
+    code, _ = error_parts(body)
+    return code == EXPIRED
 
 
 def _reads(body: bytes) -> bool:
@@ -236,20 +357,33 @@ def verb_class(method: str, url: str) -> VerbClass:
     if method in ("PUT", "DELETE", "PATCH"):
         return "named-write"
     path = urlsplit(url).path.lower().rstrip("/")
-    reading: Literal["read", "action"] = "read" if path.endswith(_READING_POSTS) else "action"
-    return reading
+    if path.endswith(_READING_POSTS):
+        return "read"
+    return "score" if path.endswith("/score") else "action"
 
 
 @contextmanager
-def _without_signatures() -> Iterator[None]:
-    """Keep the signatures of URLs out of what urllib3 logs at level DEBUG."""
-    log = logging.getLogger("urllib3.connectionpool")
-    redaction = _Redaction()
-    log.addFilter(redaction)
+def _discreet() -> Iterator[None]:
+    """Keep the signatures of URLs out of what urllib3 logs at level DEBUG, and azure-core's warnings off the screen."""
+    filters: tuple[tuple[str, logging.Filter], ...] = (
+        ("urllib3.connectionpool", _Redaction()),
+        ("azure.core.pipeline.transport._requests_basic", _CutBodies()),
+    )
+    for name, one in filters:
+        logging.getLogger(name).addFilter(one)
     try:
         yield
     finally:
-        log.removeFilter(redaction)
+        for name, one in filters:
+            logging.getLogger(name).removeFilter(one)
+
+
+class _CutBodies(logging.Filter):
+    """Stops the warning for each body that was cut: it names nothing, and the event of the next send, or the error,
+    says more."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.levelno < logging.WARNING
 
 
 class _Redaction(logging.Filter):
@@ -259,6 +393,20 @@ class _Redaction(logging.Filter):
                 _SIGNATURE.sub(r"\1REDACTED", a) if isinstance(a, str) else a for a in record.args
             )
         return True
+
+
+def _timed_out(error: Exception | None) -> bool:
+    return isinstance(error, ServiceRequestTimeoutError | ServiceResponseTimeoutError)
+
+
+def _named(request: Request) -> str:
+    return f"{request.method} {_short(request.url)}"
+
+
+def _why(failed: Try, error: Exception | None) -> str:
+    if failed.status_code is not None:
+        return f"HTTP {failed.status_code}"
+    return "half an answer" if error is None else type(error).__name__
 
 
 def _short(url: str) -> str:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from phi_finetune.emulator.online_endpoints.endpoint import Endpoint
     from phi_finetune.emulator.serverless_endpoints.endpoint import ServerlessEndpoint
     from phi_finetune.protocols import CredentialPolicy, Listener, RetryPolicy
+    from phi_finetune.retries import RetryBudget
     from phi_finetune.workspace import Workspace
 
 __all__ = ["FakeAzure", "StillBilling", "UnknownRoute", "UnmetFault"]
@@ -348,6 +349,7 @@ class FakeAzure:
         credential: CredentialPolicy | TokenCredential | None = None,
         on_event: Listener | None = None,
         retries: RetryPolicy | None = None,
+        retry_budget: RetryBudget | None = None,
     ) -> Workspace:
         """A connected :class:`phi_finetune.Workspace`, whose waits take their time from :attr:`clock`.
 
@@ -355,6 +357,7 @@ class FakeAzure:
             credential: How it signs in; None is :attr:`credential`.
             on_event: Hears of events.
             retries: Decides about sending again; None is the library's standard.
+            retry_budget: What all requests may spend on that; None is the library's standard.
         """
         self._require_open()
         from phi_finetune.workspace import Workspace
@@ -367,6 +370,7 @@ class FakeAzure:
             clock=self.clock,
             on_event=on_event,
             retries=retries,
+            retry_budget=retry_budget,
         )
 
     def ml_client(self, registry_name: str | None = None) -> MLClient:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlencode
 
 from phi_finetune._azure.client import Client
-from phi_finetune._azure.hosts import scope_for
 from phi_finetune._azure.rest import Answer, Rest
 from phi_finetune.emulator.cloud import Cloud, Settings
 from phi_finetune.emulator.core.http import Request
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from azure.ai.ml import MLClient
     from azure.core.credentials import TokenCredential
 
+    from phi_finetune._azure.hosts import Hosts
     from phi_finetune._azure.transport import Transport
     from phi_finetune.events import Event
     from phi_finetune.protocols import TokenTransport, Try
@@ -60,7 +60,7 @@ class LightClient(Client):
             self._cloud.storage.put(f"{folder}/{name}", data)
 
     def _build_rest(self) -> Rest:
-        return _LightRest(self._cloud)
+        return _LightRest(self._cloud, self.hosts)
 
     def _build_transport(self) -> Transport:
         raise _without_wire()
@@ -72,8 +72,9 @@ class LightClient(Client):
 class _LightRest(Rest):
     """Gives each request to a cloud, as its one user."""
 
-    def __init__(self, cloud: Cloud) -> None:
+    def __init__(self, cloud: Cloud, hosts: Hosts) -> None:
         self._cloud = cloud
+        self._hosts = hosts
 
     def send(
         self,
@@ -85,13 +86,15 @@ class _LightRest(Rest):
         content: bytes | None = None,
         headers: Mapping[str, str] | None = None,
         signed: bool = True,
+        scope: str | None = None,
     ) -> Answer:
         """Give one request to the cloud."""
         if query:
             url += ("&" if "?" in url else "?") + urlencode(query)
         sent = {name.lower(): value for name, value in (headers or {}).items()}
         if signed and "authorization" not in sent:
-            token, _ = self._cloud.identity.issue(scope_for(url).removesuffix("/.default"))
+            audience = (scope or self._hosts.scope_for(url)).removesuffix("/.default")
+            token, _ = self._cloud.identity.issue(audience)
             sent["authorization"] = f"Bearer {token}"
         data = (content or b"") if body is None else json.dumps(body).encode()
         answer = self._cloud.handle(Request(method, url, sent, data))
