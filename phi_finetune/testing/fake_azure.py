@@ -84,6 +84,8 @@ class FakeAzure:
             since nobody advances the clock, meets :class:`ClockStands`.
         visible_after_reads: How many reads of a job, version of an asset, endpoint (online or serverless),
             deployment or cluster answer 404 after it was made.
+        gone_after_reads: How many reads of an endpoint (online or serverless), deployment or cluster still show it,
+            with the state Deleting, after it is gone. Nothing of it is billed meanwhile.
         traffic_after_reads: How many reads of an endpoint show the split of its traffic as it was before a
             change, once the change is done. Requests follow the new split.
         endpoint_name_rest: How long the name of a deleted endpoint cannot be used again: its creation answers
@@ -111,6 +113,7 @@ class FakeAzure:
         runner: Runner | None = None,
         progression: Progression = "instant",
         visible_after_reads: int = 0,
+        gone_after_reads: int = 0,
         traffic_after_reads: int = 0,
         endpoint_name_rest: timedelta = timedelta(0),
         registries: Sequence[str] = (),
@@ -125,6 +128,7 @@ class FakeAzure:
             start=start,
             progression=progression,
             visible_after_reads=visible_after_reads,
+            gone_after_reads=gone_after_reads,
             traffic_after_reads=traffic_after_reads,
             endpoint_name_rest=endpoint_name_rest,
             registries=tuple(registries),
