@@ -18,12 +18,14 @@ from phi_finetune._azure.rest import Answer, Rest
 from phi_finetune._azure.translate import error_parts, expect
 from phi_finetune.errors import ConfigurationError, NotFound, UnexpectedAnswer
 from phi_finetune.protocols import Clock, CredentialPolicy, Listener, RetryPolicy
+from phi_finetune.retries import for_leaving
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
 
     from phi_finetune._azure.transport import Transport
     from phi_finetune._token_cache import CachedCredential
+    from phi_finetune.events import Event
 
 __all__ = ["Client", "WorkspaceFacts"]
 
@@ -31,6 +33,9 @@ WORKSPACE_API = "2024-10-01-preview"
 PROVIDER = "/providers/Microsoft.MachineLearningServices"
 
 _CHECK_NAMES = "check the name, the resource group and the subscription that connect() was given"
+
+_SHARED = ("credential", "workspace")
+"""What a handle of the same workspace need not look up again."""
 
 T = TypeVar("T")
 
@@ -210,6 +215,26 @@ class Client:
                 code=code,
             )
 
+    def for_leaving(self, *, quiet: bool = False) -> Client:
+        """The same workspace, asked with the patience of the way out (:func:`~phi_finetune.retries.for_leaving`).
+
+        Args:
+            quiet: Nobody hears of events.
+        """
+        other = Client(
+            subscription_id=self.subscription_id,
+            resource_group=self.resource_group,
+            workspace_name=self.workspace_name,
+            credentials=self._credentials,
+            retries=for_leaving(self._retries),
+            clock=self.clock,
+            notify=_hear_nothing if quiet else self.notify,
+        )
+        with self._lock:
+            known = {key: self._remembered[key] for key in _SHARED if key in self._remembered}
+        other._remembered.update(known)
+        return other
+
     def ml_client(self) -> MLClient:
         """The real azure-ai-ml client of the workspace, on our transport, its own retries and telemetry off."""
         return self.remember("ml_client", self._build_ml_client)
@@ -267,6 +292,10 @@ class Client:
             api=f"https://{location}.api.azureml.ms",
             tracking_uri=str(properties.get("mlFlowTrackingUri", "")),
         )
+
+
+def _hear_nothing(event: Event) -> None:
+    return None
 
 
 def attached(client: Client | None, thing: str) -> Client:
