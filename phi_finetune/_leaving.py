@@ -47,6 +47,9 @@ def delete_surely(
                 raise stopped from None
             second.add_note(f"{_bills(resource)}. Next: {next_call}")
             raise
+        if isinstance(stopped, KeyboardInterrupt):
+            # What the first deletion noted, that it may go on, is past.
+            stopped.__notes__ = []
         stopped.add_note(f"{resource} was deleted all the same")
         raise
 

@@ -224,15 +224,17 @@ def logs(client: Client, endpoint: str, deployment: str, *, lines: int, containe
 
 def delete_endpoint(client: Client, name: str, timeout: timedelta) -> bool:
     """Delete an endpoint with its deployments, and see it gone; False where it was not there."""
-    return _delete(client, _path(name), API, f"endpoint {name}", timeout)
+    next_call = f"ws.endpoint({name!r}).delete() again: it costs money until it is gone"
+    return _delete(client, _path(name), API, f"endpoint {name}", next_call, timeout)
 
 
 def delete_deployment(client: Client, endpoint: str, name: str, timeout: timedelta) -> bool:
     """Delete a deployment, and see it gone; False where it was not there."""
+    path = f"{_path(endpoint)}/deployments/{segment(name)}"
     resource = f"deployment {name} of endpoint {endpoint}"
-    return _delete(
-        client, f"{_path(endpoint)}/deployments/{segment(name)}", DEPLOYMENT_API, resource, timeout
-    )
+    call = f"ws.endpoint({endpoint!r}).delete_deployment({name!r})"
+    next_call = f"{call} again: it costs money until it is gone"
+    return _delete(client, path, DEPLOYMENT_API, resource, next_call, timeout)
 
 
 def wait_endpoint_gone(client: Client, name: str, timeout: timedelta) -> None:
@@ -245,7 +247,7 @@ def wait_endpoint_gone(client: Client, name: str, timeout: timedelta) -> None:
     wait_gone(client, _path(name), api=API, resource=f"endpoint {name}", timeout=timeout, next_call=next_call)
 
 
-def _delete(client: Client, path: str, api: str, resource: str, timeout: timedelta) -> bool:
+def _delete(client: Client, path: str, api: str, resource: str, next_call: str, timeout: timedelta) -> bool:
     try:
         return delete(
             client,
@@ -253,7 +255,7 @@ def _delete(client: Client, path: str, api: str, resource: str, timeout: timedel
             query={"api-version": api},
             resource=resource,
             costs=f"{resource} may still be there, and bill",
-            next_call="delete it again, or in the studio: it costs money until it is gone",
+            next_call=next_call,
             timeout=timeout,
         )
     except NotFound:
