@@ -13,7 +13,7 @@ import attrs
 from phi_finetune._handles import WithoutHandle
 from phi_finetune._lineage import DATA, MODEL
 from phi_finetune._names import digest
-from phi_finetune._reconcile import Change, settle
+from phi_finetune._reconcile import DOUBTFUL, Change, settle
 from phi_finetune._waiting import Look, Patience, wait_for, watch
 from phi_finetune.diagnosis import Diagnosis, JobStep, diagnose, failure, log_of
 from phi_finetune.errors import (
@@ -197,7 +197,7 @@ class FinetuneJob(WithoutHandle):
         change = Change(
             self.resource, f"{self.resource} may still be running", next_call, client.clock, client.notify
         )
-        refusal = settle(partial(cancel_job, client, self.name), self._ends, change)
+        refusal = settle(partial(cancel_job, client, self.name), self._ends, change, _doubt)
         if isinstance(refusal, ServiceError):
             now = self.refresh()
             if now.ended:
@@ -332,6 +332,10 @@ class FinetuneJob(WithoutHandle):
             first_s=FIRST_LOOK_S,
             longest_s=LONGEST_PAUSE_S,
         )
+
+
+def _doubt(refusal: ServiceError | None) -> str | None:
+    return refusal.why if refusal is not None and refusal.status_code in DOUBTFUL else None
 
 
 def _moved(children: tuple[JobStep, ...], known: dict[str, str]) -> Iterator[JobMoved]:

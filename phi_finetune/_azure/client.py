@@ -5,6 +5,7 @@ Nothing is built, and nobody is asked for a token, before it is needed.
 
 from __future__ import annotations
 
+import copy
 import platform
 import threading
 from collections.abc import Callable, Mapping
@@ -221,18 +222,12 @@ class Client:
         Args:
             quiet: Nobody hears of events.
         """
-        other = Client(
-            subscription_id=self.subscription_id,
-            resource_group=self.resource_group,
-            workspace_name=self.workspace_name,
-            credentials=self._credentials,
-            retries=for_leaving(self._retries),
-            clock=self.clock,
-            notify=_hear_nothing if quiet else self.notify,
-        )
+        other = copy.copy(self)
+        other._retries = for_leaving(self._retries)
+        if quiet:
+            other.notify = _hear_nothing
         with self._lock:
-            known = {key: self._remembered[key] for key in _SHARED if key in self._remembered}
-        other._remembered.update(known)
+            other._remembered = {key: self._remembered[key] for key in _SHARED if key in self._remembered}
         return other
 
     def ml_client(self) -> MLClient:
