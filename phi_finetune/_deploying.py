@@ -11,29 +11,30 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, get_args
 
 import attrs
 
-from phi_finetune._azure.operations import Failed, follow
+from phi_finetune._azure.operations import Failed, apply, follow, state
+from phi_finetune._azure.rest import Answer
 from phi_finetune._azure.translate import error_parts, refuse, speaks_of_quota
+from phi_finetune._leaving import DELETE_TIMEOUT, delete_surely
 from phi_finetune._lineage import MADE_BY, SERVES
 from phi_finetune._names import digest, slug
 from phi_finetune._waiting import Look, Patience, wait_for
 from phi_finetune.compute import check_gpu_size
-from phi_finetune.deployments import AuthMode, check_name
+from phi_finetune.deployments import AuthMode, check_name, deployment_from_arm, same_model
 from phi_finetune.endpoints import Endpoint, from_arm
 from phi_finetune.errors import (
     DeadlineExceeded,
     DeploymentFailed,
     InvalidParameter,
     NameTaken,
+    OutcomeUnknown,
     PhiFinetuneError,
     QuotaExceeded,
-    ServiceUnreachable,
 )
 from phi_finetune.events import AdoptedExisting, Created, Deleted, TrafficMoved, Warned
 from phi_finetune.models import look_up
 
 if TYPE_CHECKING:
     from phi_finetune._azure.client import Client
-    from phi_finetune._azure.rest import Answer
     from phi_finetune.deployments import Deployment, DeploymentSpec
     from phi_finetune.registered_models import RegisteredModel
 
@@ -64,7 +65,7 @@ def deploy(
     client: Client, model: RegisteredModel, spec: DeploymentSpec, endpoint: EndpointSpec, timeout: timedelta
 ) -> Endpoint:
     """Put a model behind an endpoint of its own."""
-    from phi_finetune._azure.endpoints import find_endpoint
+    from phi_finetune._azure.endpoints import find_endpoint, wait_endpoint_gone
 
     if endpoint.name is not None:
         check_name("endpoint", endpoint.name)
@@ -79,10 +80,13 @@ def deploy(
     for generation in range(1, _GENERATIONS):
         name = endpoint.name or _default_name(client, model, generation)
         found = find_endpoint(client, name)
+        if found is not None and state(found) == "Deleting":
+            wait_endpoint_gone(client, name, timeout)
+            found = None
         if found is not None:
             return _deploy_there(client, found, model, spec, endpoint, timeout)
         try:
-            accepted = _claim(client, name, model, spec.instance_type, endpoint, timeout)
+            accepted = _claim(client, name, model, spec.instance_type, endpoint)
         except _NameBlocked:
             continue
         return _deploy_anew(client, name, spec, timeout, accepted)
@@ -95,32 +99,40 @@ def deploy(
 
 
 def _claim(
-    client: Client, name: str, model: RegisteredModel, size: str, endpoint: EndpointSpec, timeout: timedelta
+    client: Client, name: str, model: RegisteredModel, size: str, endpoint: EndpointSpec
 ) -> Answer | None:
-    """Ask for an endpoint; None where the answer was lost, and looking tells that the endpoint is there.
+    """Ask for an endpoint; None where the answer does not tell, and looking tells that the endpoint is there.
 
     Raises:
+        NameTaken: Another process was first, with another model.
         _NameBlocked: The name is that of one deleted a while ago, and the next one can be tried.
     """
     from phi_finetune._azure.endpoints import create_endpoint, find_endpoint
 
     serves = f"{model.name}:{model.version}"
+    send = partial(
+        create_endpoint,
+        client,
+        name=name,
+        auth=endpoint.auth,
+        description=endpoint.description or f"Answers with model {serves}",
+        tags={**endpoint.tags, **MADE_BY, SERVES: serves},
+    )
     try:
-        answer = create_endpoint(
+        answer = apply(
             client,
-            name=name,
-            auth=endpoint.auth,
-            description=endpoint.description or f"Answers with model {serves}",
-            tags={**endpoint.tags, **MADE_BY, SERVES: serves},
+            send,
+            partial(find_endpoint, client, name),
+            resource=f"endpoint {name}",
+            costs=f"endpoint {name} may be there; it costs nothing while it has no deployment",
+            next_call=f"ws.endpoint({name!r}).delete()",
         )
-    except ServiceUnreachable:
-        found = find_endpoint(client, name)
-        if found is not None and from_arm(found, client).tags.get(SERVES) == serves:
-            return None
+    except (KeyboardInterrupt, SystemExit, OutcomeUnknown) as ended:
+        _delete_endpoint_after(ended, client, name)
         raise
-    except (KeyboardInterrupt, SystemExit) as ended:
-        _delete_endpoint_after(ended, client, name, timeout)
-        raise
+    if not isinstance(answer, Answer):
+        _check_serves(from_arm(answer, client), model, size)
+        return None
     # The creation of a name that was deleted a while ago answers 404 (azure-cli issue 7660).
     if answer.status == 404 and endpoint.name is None:
         client.check_workspace(answer)
@@ -144,7 +156,7 @@ def _deploy_anew(
         return attrs.evolve(give_traffic(client, name, {spec.name: 100}, timeout), created_here=True)
     except BaseException as error:
         # A machine bills on, whatever ended this call: a listener's own error and an exit of the program too.
-        _delete_endpoint_after(error, client, name, timeout)
+        _delete_endpoint_after(error, client, name)
         raise
 
 
@@ -158,21 +170,44 @@ def _deploy_there(
 ) -> Endpoint:
     """Go on with an endpoint that was there; one that serves something else is somebody else's."""
     there = from_arm(found, client)
-    serves = f"{model.name}:{model.version}"
-    if there.tags.get(SERVES) != serves:
-        why = f"it is there, and serves {there.tags.get(SERVES, 'something else')}"
-        raise _taken(there.name, model, spec.instance_type, why)
+    _check_serves(there, model, spec.instance_type)
     there = _wait_until_made(client, there.name, timeout)
     deployments = there.deployments()
     if not deployments:
         # An earlier call was cut off before it had a machine; all that bills will be this call's.
         return _deploy_anew(client, there.name, spec, timeout, None)
+    _check_deployment(there, deployments, spec)
     client.notify(AdoptedExisting(resource=there.resource))
     _tell_differences(client, there, deployments, spec, endpoint)
     if there.traffic.get(spec.name) == 100:
         return there
     add_or_undo(client, there, spec, timeout)
     return give_traffic(client, there.name, {spec.name: 100}, timeout)
+
+
+def _check_serves(there: Endpoint, model: RegisteredModel, size: str) -> None:
+    """Refuse an endpoint that was made for another model."""
+    if there.tags.get(SERVES) != f"{model.name}:{model.version}":
+        why = f"it is there, and serves {there.tags.get(SERVES, 'something else')}"
+        raise _taken(there.name, model, size, why)
+
+
+def _check_deployment(there: Endpoint, deployments: tuple[Deployment, ...], spec: DeploymentSpec) -> None:
+    """Refuse to put a model in the place of another one's."""
+    for one in deployments:
+        if one.name == spec.name and not same_model(one.model, spec.model):
+            raise NameTaken(
+                f"The deployment {spec.name} is there, and serves another model",
+                resource=f"deployment {spec.name} of {there.resource}",
+                why=f"it serves {_shortly(one.model)}, asked for was {_shortly(spec.model)}",
+                costs="nothing more: it was left as it is",
+                next_call=f'ws.endpoint("{there.name}").deploy(model, "{spec.name}", ...) replaces it, or deploy under '
+                "another name: model.deploy(deployment=...)",
+            )
+
+
+def _shortly(model_id: str) -> str:
+    return model_id.rpartition("/models/")[2].replace("/versions/", ":")
 
 
 def _tell_differences(
@@ -242,7 +277,10 @@ def add_or_undo(client: Client, endpoint: Endpoint, spec: DeploymentSpec, timeou
         if not endpoint.traffic.get(spec.name):
             resource = f"deployment {spec.name} of endpoint {endpoint.name}"
             next_call = f"ws.endpoint({endpoint.name!r}).delete_deployment({spec.name!r})"
-            delete = partial(delete_deployment, client, endpoint.name, spec.name, timeout)
+
+            def delete(patient: Client) -> bool:
+                return delete_deployment(patient, endpoint.name, spec.name, DELETE_TIMEOUT)
+
             _delete_after(error, client, resource, delete, next_call)
         raise
 
@@ -254,23 +292,44 @@ def add_deployment(client: Client, endpoint: str, spec: DeploymentSpec, timeout:
         QuotaExceeded: The subscription has too few cores.
         DeploymentFailed: It did not become healthy.
     """
-    from phi_finetune._azure.endpoints import put_deployment
+    from phi_finetune._azure.endpoints import put_deployment, wait_until_healthy
 
     resource = f"deployment {spec.name} of endpoint {endpoint}"
-    answer = put_deployment(client, endpoint, spec)
-    if answer.status not in (200, 201, 202):
+    next_call = f'ws.endpoint("{endpoint}") looks again'
+    answer = apply(
+        client,
+        partial(put_deployment, client, endpoint, spec),
+        partial(_find_same, client, endpoint, spec),
+        resource=resource,
+        costs=f"{resource} may be there, and bill",
+        next_call=next_call,
+    )
+    if isinstance(answer, Answer) and answer.status not in (200, 201, 202):
         _refuse_deployment(answer, resource)
     try:
-        follow(
-            client,
-            answer,
-            resource=resource,
-            timeout=timeout,
-            next_call=f'ws.endpoint("{endpoint}") looks again',
-        )
+        if isinstance(answer, Answer):
+            follow(client, answer, resource=resource, timeout=timeout, next_call=next_call)
+        else:
+            wait_until_healthy(client, endpoint, spec.name, timeout)
     except Failed as failure:
         raise _failed(client, endpoint, spec, failure, resource) from None
     client.notify(Created(resource=resource))
+
+
+def _find_same(client: Client, endpoint: str, spec: DeploymentSpec) -> dict[str, Any] | None:
+    """A deployment that serves the same model on the same machines; None where that does not show."""
+    from phi_finetune._azure.endpoints import find_deployment
+
+    body = find_deployment(client, endpoint, spec.name)
+    if body is None:
+        return None
+    there = deployment_from_arm(body, endpoint, {})
+    same = (
+        same_model(there.model, spec.model)
+        and there.instance_type.lower() == spec.instance_type.lower()
+        and there.instance_count == spec.instance_count
+    )
+    return body if same else None
 
 
 def give_traffic(client: Client, endpoint: str, traffic: Mapping[str, int], timeout: timedelta) -> Endpoint:
@@ -378,19 +437,25 @@ def _failed(
     )
 
 
-def _delete_endpoint_after(error: BaseException, client: Client, name: str, timeout: timedelta) -> None:
+def _delete_endpoint_after(error: BaseException, client: Client, name: str) -> None:
     from phi_finetune._azure.endpoints import delete_endpoint
 
-    delete = partial(delete_endpoint, client, name, timeout)
+    def delete(patient: Client) -> bool:
+        return delete_endpoint(patient, name, DELETE_TIMEOUT)
+
     _delete_after(error, client, f"endpoint {name}", delete, f"ws.endpoint({name!r}).delete()")
 
 
 def _delete_after(
-    error: BaseException, client: Client, resource: str, delete: Callable[[], bool], next_call: str
+    error: BaseException,
+    client: Client,
+    resource: str,
+    delete: Callable[[Client], bool],
+    next_call: str,
 ) -> None:
     """Delete what was created before ``error``, and tell of it in the error, never in its place."""
     try:
-        delete()
+        delete_surely(client, delete, resource=resource, next_call=next_call)
     except PhiFinetuneError as second:
         costs = f"{resource} may still be there, and bill"
         error.add_note(f"{costs}. Next: {next_call}")

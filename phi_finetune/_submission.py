@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from phi_finetune._lineage import DATA, DATA_DIGEST, INTENT, MADE_BY, MODEL, RESOLVED
 from phi_finetune._names import digest
-from phi_finetune.errors import (
-    NameTaken,
-    OutcomeUnknown,
-    PhiFinetuneError,
-    ServiceError,
-    ServiceUnreachable,
-    UnexpectedAnswer,
-)
+from phi_finetune._reconcile import Change, settle
+from phi_finetune.errors import NameTaken, PhiFinetuneError
 from phi_finetune.events import AdoptedExisting, Created, Warned
 from phi_finetune.jobs import SPENT, FinetuneJob, from_arm
 from phi_finetune.plans import COMPONENT, COMPONENT_REGISTRY, FinetunePlan, resolve
 
 if TYPE_CHECKING:
+    from azure.ai.ml.entities import PipelineJob
+
     from phi_finetune._azure.client import Client
     from phi_finetune.finetune import Finetune
 
@@ -35,21 +32,57 @@ def submit(finetune: Finetune, client: Client, *, again: bool) -> FinetuneJob:
     while True:
         name = finetune.job_name(attempt)
         found = _find(client, name)
-        if found is None:
-            return _send(finetune, client, name, intent)
-        _check_same(found, intent, name)
-        if not _spent(found) and not again:
-            return _adopt(finetune, client, found)
+        sent = _send(finetune, client, name, intent) if found is None else found
+        if isinstance(sent, FinetuneJob):
+            return sent
+        _check_same(sent, intent, name)
+        # What was not there before this call is its own, or that of a process which means the same.
+        if not _spent(sent) and (found is None or not again):
+            return _adopt(finetune, client, sent)
         attempt += 1
 
 
-def _send(finetune: Finetune, client: Client, name: str, intent: dict[str, Any]) -> FinetuneJob:
-    from phi_finetune._azure.jobs import build_pipeline, submit_pipeline
-    from phi_finetune._azure.registry import find_component
-    from phi_finetune._azure.storage import upload
+def _send(
+    finetune: Finetune, client: Client, name: str, intent: dict[str, Any]
+) -> FinetuneJob | dict[str, Any]:
+    """Submit a job; give it, or what is there under its name where the answer does not tell."""
+    from phi_finetune._azure.jobs import Submitted, submit_pipeline
 
     finetune = _with_computes(finetune, client)
     plan = resolve(finetune, client)
+    job = _pipeline(finetune, plan, client, name, intent)
+    change = Change(
+        resource=f"job {name}",
+        costs="the job may be running",
+        next_call=f'submit() again finds it if it is there; ws.job("{name}").cancel() ends it',
+        clock=client.clock,
+        notify=client.notify,
+    )
+    submitted = settle(partial(submit_pipeline, client, job), partial(_find, client, name), change)
+    if not isinstance(submitted, Submitted):
+        return submitted
+    client.notify(Created(resource=f"job {name}"))
+    return FinetuneJob(
+        name=name,
+        status=submitted.status,
+        display_name=plan.display_name,
+        experiment=plan.experiment,
+        description=finetune.settings.description,
+        tags={key: str(value) for key, value in (job.tags or {}).items()},
+        base_model=plan.model_id,
+        studio_url=submitted.studio_url,
+        client=client,
+    )
+
+
+def _pipeline(
+    finetune: Finetune, plan: FinetunePlan, client: Client, name: str, intent: dict[str, Any]
+) -> PipelineJob:
+    """The job to submit, its files in the workspace's store."""
+    from phi_finetune._azure.jobs import build_pipeline
+    from phi_finetune._azure.registry import find_component
+    from phi_finetune._azure.storage import upload
+
     for warning in plan.warnings:
         client.notify(Warned(resource=f"job {name}", message=warning))
     for file in plan.files.values():
@@ -63,7 +96,7 @@ def _send(finetune: Finetune, client: Client, name: str, intent: dict[str, Any])
     inputs = plan.parameters.as_component_inputs()
     addresses = {key: str(inputs.pop(key)) for key in tuple(inputs) if _is_file(plan, key)}
     settings = finetune.settings
-    job = build_pipeline(
+    return build_pipeline(
         find_component(client, COMPONENT_REGISTRY, COMPONENT, None),
         inputs=inputs,
         files=addresses,
@@ -76,44 +109,6 @@ def _send(finetune: Finetune, client: Client, name: str, intent: dict[str, Any])
         force_rerun=settings.force_rerun,
         continue_on_step_failure=settings.continue_on_step_failure,
     )
-    try:
-        submitted = submit_pipeline(client, job)
-    except (ServiceError, ServiceUnreachable, UnexpectedAnswer) as error:
-        return _after(error, finetune, client, name, intent)
-    client.notify(Created(resource=f"job {name}"))
-    return FinetuneJob(
-        name=name,
-        status=submitted.status,
-        display_name=plan.display_name,
-        experiment=plan.experiment,
-        description=settings.description,
-        tags={key: str(value) for key, value in (job.tags or {}).items()},
-        base_model=plan.model_id,
-        studio_url=submitted.studio_url,
-        client=client,
-    )
-
-
-def _after(
-    error: PhiFinetuneError, finetune: Finetune, client: Client, name: str, intent: dict[str, Any]
-) -> FinetuneJob:
-    """Look what became of a submission: its answer was lost, or another process was first, or it was refused."""
-    if isinstance(error, ServiceError) and error.status_code != 409:
-        raise error
-    try:
-        found = _find(client, name)
-    except (ServiceError, ServiceUnreachable, UnexpectedAnswer) as second:
-        raise OutcomeUnknown(
-            "It is not known whether the job was submitted",
-            resource=f"job {name}",
-            why=f"the answer was lost ({error.why}), and so was the look after it ({second.why})",
-            costs="the job may be running",
-            next_call="submit() again: it finds the job if it is there",
-        ) from None
-    if found is None:
-        raise error
-    _check_same(found, intent, name)
-    return _adopt(finetune, client, found)
 
 
 def _adopt(finetune: Finetune, client: Client, found: dict[str, Any]) -> FinetuneJob:

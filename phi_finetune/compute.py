@@ -141,13 +141,16 @@ class GpuCompute(WithoutHandle):
         if self.is_serverless:
             self._check_size(model)
             return self
-        from phi_finetune._azure.compute import find_cluster
+        from phi_finetune._azure.compute import find_cluster, wait_cluster_gone
 
         _check_name(self.name)
         client = self._handle()
         if model is not None and self.size is not None:
             model.check_finetune_size(self.size)
         found = find_cluster(client, self.name)
+        if found is not None and from_arm(found, client).provisioning_state == "Deleting":
+            wait_cluster_gone(client, self.name, timeout)
+            found = None
         if found is not None:
             return self._adopt(found, model)
         self._check_size(model)

@@ -142,6 +142,16 @@ def check_name(kind: str, name: str) -> None:
     )
 
 
+def same_model(one: str, other: str) -> bool:
+    """Whether two ids name one version of a model; Azure may write its ids in another case."""
+    return _version(one) == _version(other)
+
+
+def _version(model: str) -> tuple[str, ...]:
+    found = re.search(r"(?:/models/|azureml:)([^/:]+)(?:/versions/|:)([^/:]+)$", model.lower())
+    return found.groups() if found else (model.lower(),)
+
+
 def deployment_from_arm(item: Mapping[str, Any], endpoint: str, traffic: Mapping[str, int]) -> Deployment:
     """A deployment from ARM's description of it."""
     from phi_finetune._azure.paths import required

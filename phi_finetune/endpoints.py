@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import attrs
 
 from phi_finetune._handles import WithoutHandle
+from phi_finetune._leaving import DELETE_TIMEOUT, delete_surely
 from phi_finetune.deployments import AuthMode, Deployment, DeploymentSpec, Probe, deployment_from_arm
 from phi_finetune.errors import ConfigurationError, InvalidParameter, PhiFinetuneError
 from phi_finetune.events import Deleted, Warned
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Endpoint", "EndpointKeys", "write_request"]
 
-DELETE_TIMEOUT = timedelta(hours=1)
 _AUTH: Mapping[str, AuthMode] = {"key": "key", "aadtoken": "aad_token"}
 
 
@@ -52,7 +52,8 @@ class Endpoint(WithoutHandle):
     """A live scoring service, as it was when last looked at.
 
     As a context manager it deletes itself at the end, and sees itself gone, if the call that gave it had created it;
-    one that was there before is left, and a :class:`~phi_finetune.events.Warned` says so.
+    that is more patient than the workspace's retry policy, and a Ctrl-C meanwhile waits for it. One that was there
+    before is left, and a :class:`~phi_finetune.events.Warned` says so.
 
     Attributes:
         name: Its name.
@@ -91,7 +92,7 @@ class Endpoint(WithoutHandle):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self.created_here and error is None:
-            self.delete()
+            self._delete_surely()
             return
         if self.created_here and error is not None:
             self._delete_after(error)
@@ -99,10 +100,21 @@ class Endpoint(WithoutHandle):
         message = "it was there before, so it is left, and goes on billing; endpoint.delete() ends that"
         self._handle().notify(Warned(resource=self.resource, message=message))
 
+    def _delete_surely(self) -> None:
+        """Delete on the way out: patiently, and once more where that is interrupted."""
+        from phi_finetune._azure.endpoints import delete_endpoint
+
+        def delete(client: Client) -> None:
+            if delete_endpoint(client, self.name, DELETE_TIMEOUT):
+                client.notify(Deleted(resource=self.resource))
+
+        next_call = f"ws.endpoint({self.name!r}).delete()"
+        delete_surely(self._handle(), delete, resource=self.resource, next_call=next_call)
+
     def _delete_after(self, error: BaseException) -> None:
         """Delete, and let no failure of that take the place of the error that ended the block."""
         try:
-            self.delete()
+            self._delete_surely()
         except PhiFinetuneError as second:
             message = f"{self.resource} may still be there, and bill: {second.what}"
             error.add_note(f"{message}. Next: ws.endpoint({self.name!r}).delete()")

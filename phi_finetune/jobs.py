@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -12,12 +13,14 @@ import attrs
 from phi_finetune._handles import WithoutHandle
 from phi_finetune._lineage import DATA, MODEL
 from phi_finetune._names import digest
+from phi_finetune._reconcile import DOUBTFUL, Change, settle
 from phi_finetune._waiting import Look, Patience, wait_for, watch
 from phi_finetune.diagnosis import Diagnosis, JobStep, diagnose, failure, log_of
 from phi_finetune.errors import (
     ConfigurationError,
     InvalidParameter,
     NotFound,
+    ServiceError,
     UnexpectedAnswer,
 )
 from phi_finetune.events import Event, JobMoved, LogLine
@@ -189,13 +192,23 @@ class FinetuneJob(WithoutHandle):
         """
         from phi_finetune._azure.jobs import cancel_job
 
-        refusal = cancel_job(self._handle(), self.name)
-        if refusal is not None:
+        client = self._handle()
+        next_call = f'ws.job("{self.name}").cancel() asks again'
+        change = Change(
+            self.resource, f"{self.resource} may still be running", next_call, client.clock, client.notify
+        )
+        refusal = settle(partial(cancel_job, client, self.name), self._ends, change, _doubt)
+        if isinstance(refusal, ServiceError):
             now = self.refresh()
             if now.ended:
                 return now
             raise refusal
         return wait_for(self._look(), self._patience(timeout))
+
+    def _ends(self) -> FinetuneJob | None:
+        """The job as it is now, if it has ended, or is about to because somebody asked for that."""
+        now = self.refresh()
+        return now if now.ended or now.status == "CancelRequested" else None
 
     def diagnose(self) -> Diagnosis:
         """Find out why the job ended as it did: the step that failed first, its error, and the end of its log."""
@@ -319,6 +332,10 @@ class FinetuneJob(WithoutHandle):
             first_s=FIRST_LOOK_S,
             longest_s=LONGEST_PAUSE_S,
         )
+
+
+def _doubt(refusal: ServiceError | None) -> str | None:
+    return refusal.why if refusal is not None and refusal.status_code in DOUBTFUL else None
 
 
 def _moved(children: tuple[JobStep, ...], known: dict[str, str]) -> Iterator[JobMoved]:

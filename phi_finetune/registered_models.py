@@ -7,6 +7,7 @@ import re
 import tempfile
 from collections.abc import Mapping
 from datetime import timedelta
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ import attrs
 
 from phi_finetune._handles import WithoutHandle
 from phi_finetune._lineage import DATA, DATA_DIGEST, JOB, MADE_BY, MODEL
+from phi_finetune._reconcile import Change, settle
 from phi_finetune.errors import InvalidParameter, NameTaken, NotFound, UnexpectedAnswer
 from phi_finetune.events import AdoptedExisting, Created
 
@@ -190,17 +192,30 @@ def register(
             why=f"its outputs are {', '.join(job.outputs)}",
             next_call="register the one that holds the model with azure-ai-ml",
         )
-    body = put_model(
-        client,
-        name=name,
-        version=version,
-        uri=f"azureml://jobs/{job.name}/outputs/{OUTPUT}",
-        description=description or _describe(job),
-        tags={**tags, **MADE_BY, **_lineage(job)},
+
+    def put() -> RegisteredModel:
+        body = put_model(
+            client,
+            name=name,
+            version=version,
+            uri=f"azureml://jobs/{job.name}/outputs/{OUTPUT}",
+            description=description or _describe(job),
+            tags={**tags, **MADE_BY, **_lineage(job)},
+        )
+        return from_arm(body, name, client)
+
+    change = Change(
+        f"model {name}:{version}",
+        f"model {name}:{version} may be registered; that costs nothing",
+        "register() again: it finds the version if it is there",
+        client.clock,
+        client.notify,
     )
-    model = from_arm(body, name, client)
-    client.notify(Created(resource=model.resource))
-    return model
+    outcome = settle(put, partial(find_model, client, name, version), change)
+    if not isinstance(outcome, RegisteredModel):
+        return _adopt(from_arm(outcome, name, client), job, client)
+    client.notify(Created(resource=outcome.resource))
+    return outcome
 
 
 def from_arm(body: Mapping[str, Any], name: str, client: Client) -> RegisteredModel:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from tenacity.stop import StopBaseT
     from tenacity.wait import WaitBaseT
 
-    from phi_finetune.protocols import Try, VerbClass
+    from phi_finetune.protocols import RetryPolicy, Try, VerbClass
 
 __all__ = [
     "LONGEST_WAIT_S",
@@ -45,6 +45,7 @@ __all__ = [
     "StandardRetries",
     "TenacityRetries",
     "checked_wait",
+    "for_leaving",
     "may_send_again",
     "retry_after_s",
 ]
@@ -217,6 +218,13 @@ class PatientRetries(StandardRetries):
     cap_s: float = attrs.field(default=60.0, validator=_check_seconds)
     jitter_s: float = attrs.field(default=10.0, validator=_check_seconds)
     max_retry_after_s: float = attrs.field(default=600.0, validator=_check_seconds)
+
+
+def for_leaving(retries: RetryPolicy) -> RetryPolicy:
+    """The policy for deleting what would go on billing: a patient one, whatever the workspace's own is."""
+    if isinstance(retries, PatientRetries):
+        return retries
+    return PatientRetries(rng=retries.rng if isinstance(retries, StandardRetries) else None)
 
 
 @attrs.frozen

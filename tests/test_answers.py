@@ -96,12 +96,12 @@ def test_a_job_that_was_never_sent_is_an_error(fake_azure: FakeAzure) -> None:
 
 
 def test_an_unknown_outcome_says_so_and_is_found_later(fake_azure: FakeAzure) -> None:
-    """Where the look is lost too, the error says what may be running; submitting again finds it."""
+    """Where five looks are lost too, the error says what may be running; submitting again finds it."""
 
     def lose_what_follows(event: Event) -> None:
         if isinstance(event, Uploaded) and event.resource == "file train.jsonl":
             fake_azure.faults.next(AnswerLost(JOB_PUT))
-            fake_azure.faults.next(Unreachable("GET */jobs/*"))
+            fake_azure.faults.next(Unreachable("GET */jobs/*"), times=5)
 
     workspace = fake_azure.workspace(retries=NoRetries(), on_event=lose_what_follows)
     with pytest.raises(OutcomeUnknown) as caught:

@@ -10,7 +10,7 @@ from asking import ask
 from azure.ai.ml.entities import ManagedOnlineEndpoint
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 from making import put_component, put_environment
-from online import D, E, deployed, put_deployment, put_endpoint, wait
+from online import D, E, deployed, put_deployment, put_endpoint, state, wait
 from pipelines import start
 from tuning import PROMPT, REPLY, SIZE, trained
 
@@ -149,6 +149,52 @@ def test_the_real_client_reads_too_early() -> None:
             making.result()
         assert caught.value.status_code == 404
         assert client.online_endpoints.get("phi-test").provisioning_state == "Succeeded"
+
+
+# What is gone
+
+
+DELETABLE = (make_endpoint, make_deployment, make_cluster)
+
+
+@pytest.mark.parametrize("make", DELETABLE)
+def test_what_is_gone_is_still_shown_at_first(make: Callable[[Cloud], str]) -> None:
+    """Two reads after the end of a deletion show it as it was meanwhile; who asks otherwise knows."""
+    cloud = Cloud(Settings(gone_after_reads=2))
+    path = make(cloud)
+    wait(cloud, ask(cloud, "DELETE", path))
+    assert ask(cloud, "DELETE", path).status == 204
+    assert state(cloud, path) == "Deleting"
+    assert statuses(cloud, path.upper(), 3) == [200, 404, 404]
+
+
+@pytest.mark.parametrize("make", DELETABLE)
+def test_by_default_what_is_gone_is_not_there(make: Callable[[Cloud], str]) -> None:
+    """The first read does not find it."""
+    cloud = Cloud()
+    path = make(cloud)
+    wait(cloud, ask(cloud, "DELETE", path))
+    assert statuses(cloud, path, 1) == [404]
+
+
+def test_what_is_made_anew_is_not_taken_for_what_is_gone() -> None:
+    """A second thing of the same name is shown as it is, and once it is deleted too, as it was then."""
+    cloud = Cloud(Settings(gone_after_reads=5))
+    wait(cloud, put_endpoint(cloud))
+    wait(cloud, ask(cloud, "DELETE", E))
+    assert state(cloud, E) == "Deleting"
+    wait(cloud, put_endpoint(cloud))
+    assert state(cloud, E) == "Succeeded"
+    wait(cloud, ask(cloud, "DELETE", E))
+    assert statuses(cloud, E, 6) == [200] * 5 + [404]
+
+
+def test_what_was_never_there_is_not_shown() -> None:
+    """Only a deletion leaves something to show."""
+    cloud = Cloud(Settings(gone_after_reads=2))
+    assert statuses(cloud, E, 1) == [404]
+    assert ask(cloud, "DELETE", E).status == 204
+    assert statuses(cloud, E, 1) == [404]
 
 
 # Traffic

@@ -5,6 +5,7 @@ Nothing is built, and nobody is asked for a token, before it is needed.
 
 from __future__ import annotations
 
+import copy
 import platform
 import threading
 from collections.abc import Callable, Iterable, Mapping
@@ -18,12 +19,14 @@ from phi_finetune._azure.rest import Answer, Rest
 from phi_finetune._azure.translate import error_parts, expect
 from phi_finetune.errors import ConfigurationError, NotFound, UnexpectedAnswer
 from phi_finetune.protocols import Clock, CredentialPolicy, Listener, RetryPolicy
+from phi_finetune.retries import for_leaving
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
 
     from phi_finetune._azure.transport import Transport
     from phi_finetune._token_cache import CachedCredential
+    from phi_finetune.events import Event
     from phi_finetune.retries import RetryBudget
 
 __all__ = ["Client", "WorkspaceFacts"]
@@ -32,6 +35,9 @@ WORKSPACE_API = "2024-10-01-preview"
 PROVIDER = "/providers/Microsoft.MachineLearningServices"
 
 _CHECK_NAMES = "check the name, the resource group and the subscription that connect() was given"
+
+_SHARED = ("credential", "workspace")
+"""What a handle of the same workspace need not look up again."""
 
 T = TypeVar("T")
 
@@ -223,6 +229,20 @@ class Client:
                 code=code,
             )
 
+    def for_leaving(self, *, quiet: bool = False) -> Client:
+        """The same workspace, asked with the patience of the way out (:func:`~phi_finetune.retries.for_leaving`).
+
+        Args:
+            quiet: Nobody hears of events.
+        """
+        other = copy.copy(self)
+        other._retries = for_leaving(self._retries)
+        if quiet:
+            other.notify = _hear_nothing
+        with self._lock:
+            other._remembered = {key: self._remembered[key] for key in _SHARED if key in self._remembered}
+        return other
+
     def ml_client(self) -> MLClient:
         """The real azure-ai-ml client of the workspace, on our transport, its own retries and telemetry off."""
         return self.remember("ml_client", self._build_ml_client)
@@ -287,6 +307,10 @@ class Client:
             api=f"https://{location}{self.cloud.api}",
             tracking_uri=str(properties.get("mlFlowTrackingUri", "")),
         )
+
+
+def _hear_nothing(event: Event) -> None:
+    return None
 
 
 def attached(client: Client | None, thing: str) -> Client:

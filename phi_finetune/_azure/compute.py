@@ -7,7 +7,7 @@ from typing import Any
 
 from phi_finetune._azure.client import PROVIDER, Client
 from phi_finetune._azure.entities import cluster_body
-from phi_finetune._azure.operations import Failed, follow, wait_gone
+from phi_finetune._azure.operations import Failed, apply, delete, follow, state, wait_gone
 from phi_finetune._azure.paths import segment
 from phi_finetune._azure.rest import Answer
 from phi_finetune._azure.translate import azure_ai_ml_errors, error_parts, expect, refuse, speaks_of_quota
@@ -22,6 +22,7 @@ __all__ = [
     "get_cluster",
     "list_clusters",
     "vm_sizes",
+    "wait_cluster_gone",
 ]
 
 API = "2023-08-01-preview"
@@ -107,43 +108,76 @@ def create_cluster(
             tags=tags,
         )
         body = cluster_body(cluster)
-    answer = client.rest.send("PUT", client.url + _path(name), query={"api-version": API}, body=body)
-    if answer.status not in (200, 201):
-        _refuse_cluster(answer, resource, doing)
+    return _put_cluster(client, name, body, size, timeout, doing)
+
+
+def _put_cluster(
+    client: Client, name: str, body: dict[str, Any], size: str, timeout: timedelta, doing: str
+) -> dict[str, Any]:
+    resource = f"cluster {name}"
     next_call = f'look again: ws.gpu_compute("{name}", size="{size}").ensure()'
-    try:
-        follow(client, answer, resource=resource, timeout=timeout, next_call=next_call)
-    except Failed as failure:
-        raise _failed(resource, failure.code, failure.message) from None
+    wanted = _scale(body)
+
+    def made() -> dict[str, Any] | None:
+        seen = find_cluster(client, name)
+        return seen if seen is not None and _scale(seen) == wanted else None
+
+    outcome = apply(
+        client,
+        lambda: client.rest.send("PUT", client.url + _path(name), query={"api-version": API}, body=body),
+        made,
+        resource=resource,
+        costs=f"{resource} may be there, and bill for the nodes that it keeps",
+        next_call=next_call,
+    )
+    if isinstance(outcome, Answer):
+        if outcome.status not in (200, 201):
+            _refuse_cluster(outcome, resource, doing)
+        try:
+            follow(client, outcome, resource=resource, timeout=timeout, next_call=next_call)
+        except Failed as failure:
+            raise _failed(resource, failure.code, failure.message) from None
     return _ready(client, name, timeout, next_call)
+
+
+def _scale(body: dict[str, Any]) -> tuple[object, ...]:
+    """What tells that a cluster is as it was asked for: its size, and how far it shrinks and grows."""
+    inner = (body.get("properties") or {}).get("properties") or {}
+    scale = inner.get("scaleSettings") or {}
+    return str(inner.get("vmSize")).lower(), scale.get("minNodeCount"), scale.get("maxNodeCount")
 
 
 def delete_cluster(client: Client, name: str, timeout: timedelta) -> bool:
     """Delete a cluster and see it gone; False where it was not there."""
     resource = f"cluster {name}"
-    query = {"api-version": API, "underlyingResourceAction": "Delete"}
-    answer = client.rest.send("DELETE", client.url + _path(name), query=query)
-    client.check_workspace(answer)
-    if answer.status in (204, 404):
-        return False
-    expect(answer, 200, 202, doing="delete the cluster", resource=resource)
-    wait_gone(
+    return delete(
         client,
         _path(name),
-        api=API,
+        query={"api-version": API, "underlyingResourceAction": "Delete"},
         resource=resource,
-        timeout=timeout,
+        costs=f"{resource} may still be there, and bill for the nodes that it keeps",
         next_call=f'ws.gpu_compute("{name}").delete()',
+        timeout=timeout,
     )
-    return True
+
+
+def wait_cluster_gone(client: Client, name: str, timeout: timedelta) -> None:
+    """Wait until a cluster that is being deleted is gone.
+
+    Raises:
+        DeadlineExceeded: It is still there.
+    """
+    next_call = f'ws.gpu_compute("{name}").delete()'
+    wait_gone(client, _path(name), api=API, resource=f"cluster {name}", timeout=timeout, next_call=next_call)
 
 
 def _ready(client: Client, name: str, timeout: timedelta, next_call: str) -> dict[str, Any]:
-    """The cluster once it shows, which may be a little after its operation is done."""
+    """The cluster once it is made, and shows, which may be a little after its operation is done."""
     resource = f"cluster {name}"
 
     def look() -> Look[dict[str, Any]]:
-        return Look("there", get_cluster(client, name))
+        seen = get_cluster(client, name)
+        return Look(state(seen), None if state(seen) in ("Creating", "Updating") else seen)
 
     body = wait_for(look, Patience(resource, timeout, client.clock, client.notify, next_call))
     properties = body.get("properties") or {}

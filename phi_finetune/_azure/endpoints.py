@@ -7,11 +7,12 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from phi_finetune._azure.client import Client
-from phi_finetune._azure.operations import follow, wait_gone
+from phi_finetune._azure.operations import Failed, apply, delete, follow, state, wait_gone
 from phi_finetune._azure.paths import segment
 from phi_finetune._azure.rest import Answer
 from phi_finetune._azure.translate import azure_ai_ml_errors, expect
 from phi_finetune._waiting import Look, Patience, wait_for
+from phi_finetune.errors import NotFound, PhiFinetuneError
 
 if TYPE_CHECKING:
     from azure.ai.ml.entities import ProbeSettings
@@ -22,6 +23,7 @@ __all__ = [
     "create_endpoint",
     "delete_deployment",
     "delete_endpoint",
+    "find_deployment",
     "find_endpoint",
     "get_endpoint",
     "keys",
@@ -30,6 +32,8 @@ __all__ = [
     "logs",
     "put_deployment",
     "put_traffic",
+    "wait_endpoint_gone",
+    "wait_until_healthy",
 ]
 
 API = "2022-02-01-preview"
@@ -67,6 +71,34 @@ def list_deployments(client: Client, endpoint: str) -> list[dict[str, Any]]:
         resource=f"endpoint {endpoint}",
         doing="list the deployments",
     )
+
+
+def find_deployment(client: Client, endpoint: str, name: str) -> dict[str, Any] | None:
+    """A deployment as ARM describes it; None where there is none."""
+    path = f"{_path(endpoint)}/deployments/{segment(name)}"
+    resource = f"deployment {name} of endpoint {endpoint}"
+    return client.find(path, api=DEPLOYMENT_API, resource=resource, doing="look up the deployment")
+
+
+def wait_until_healthy(client: Client, endpoint: str, name: str, timeout: timedelta) -> None:
+    """Wait until a deployment that shows is healthy.
+
+    Raises:
+        Failed: It did not become so.
+        DeadlineExceeded: It is not in time.
+    """
+    resource = f"deployment {name} of endpoint {endpoint}"
+
+    def look() -> Look[bool]:
+        body = find_deployment(client, endpoint, name)
+        if body is None:
+            raise NotFound("The deployment is gone", resource=resource, status_code=404)
+        if state(body) in ("Failed", "Canceled"):
+            raise Failed(None, f"its provisioning state is {state(body)}")
+        return Look(state(body), True if state(body) == "Succeeded" else None)
+
+    next_call = f"ws.endpoint({endpoint!r}) looks again"
+    wait_for(look, Patience(resource, timeout, client.clock, client.notify, next_call))
 
 
 def create_endpoint(
@@ -136,17 +168,38 @@ def put_traffic(client: Client, name: str, traffic: Mapping[str, int], timeout: 
             "mirrorTraffic": properties.get("mirrorTraffic") or {},
         },
     }
-    answer = client.rest.send("PUT", client.url + _path(name), query={"api-version": API}, body=body)
-    expect(answer, 200, 201, 202, doing="set the traffic", resource=resource)
-    follow(client, answer, resource=resource, timeout=timeout, next_call=next_call)
+
+    def moved() -> dict[str, Any] | None:
+        seen = find_endpoint(client, name)
+        return seen if seen is not None and _split(seen) == wanted else None
+
+    outcome = apply(
+        client,
+        lambda: client.rest.send("PUT", client.url + _path(name), query={"api-version": API}, body=body),
+        moved,
+        resource=resource,
+        costs=f"{resource} goes on, with the old traffic or the new",
+        next_call=next_call,
+    )
+    if isinstance(outcome, Answer):
+        expect(outcome, 200, 201, 202, doing="set the traffic", resource=resource)
+        follow(client, outcome, resource=resource, timeout=timeout, next_call=next_call)
 
     def shown() -> Look[dict[str, Any]]:
         seen = get_endpoint(client, name)
-        split = (seen.get("properties") or {}).get("traffic") or {}
-        there = {key: value for key, value in split.items() if value} == wanted
-        return Look("the old traffic", seen if there else None)
+        if _split(seen) != wanted:
+            return Look("the old traffic")
+        if state(seen) == "Failed":
+            raise Failed(None, "the endpoint's provisioning state is Failed")
+        return Look(state(seen), None if state(seen) == "Updating" else seen)
 
     return wait_for(shown, patience)
+
+
+def _split(body: Mapping[str, Any]) -> dict[str, int]:
+    """The shares of an endpoint's traffic that are not 0."""
+    split = (body.get("properties") or {}).get("traffic") or {}
+    return {key: value for key, value in split.items() if value}
 
 
 def keys(client: Client, name: str) -> tuple[str, str]:
@@ -171,27 +224,45 @@ def logs(client: Client, endpoint: str, deployment: str, *, lines: int, containe
 
 def delete_endpoint(client: Client, name: str, timeout: timedelta) -> bool:
     """Delete an endpoint with its deployments, and see it gone; False where it was not there."""
-    return _delete(client, _path(name), API, f"endpoint {name}", timeout)
+    next_call = f"ws.endpoint({name!r}).delete() again: it costs money until it is gone"
+    return _delete(client, _path(name), API, f"endpoint {name}", next_call, timeout)
 
 
 def delete_deployment(client: Client, endpoint: str, name: str, timeout: timedelta) -> bool:
     """Delete a deployment, and see it gone; False where it was not there."""
+    path = f"{_path(endpoint)}/deployments/{segment(name)}"
     resource = f"deployment {name} of endpoint {endpoint}"
-    return _delete(
-        client, f"{_path(endpoint)}/deployments/{segment(name)}", DEPLOYMENT_API, resource, timeout
-    )
+    call = f"ws.endpoint({endpoint!r}).delete_deployment({name!r})"
+    next_call = f"{call} again: it costs money until it is gone"
+    return _delete(client, path, DEPLOYMENT_API, resource, next_call, timeout)
 
 
-def _delete(client: Client, path: str, api: str, resource: str, timeout: timedelta) -> bool:
-    answer = client.rest.send("DELETE", client.url + path, query={"api-version": api})
-    client.check_workspace(answer)
-    if answer.status in (204, 404):
-        return False
-    next_call = "delete it again, or in the studio: it costs money until it is gone"
-    expect(answer, 200, 202, doing=f"delete {resource}", resource=resource, next_call=next_call)
-    follow(client, answer, resource=resource, timeout=timeout, next_call=next_call)
-    wait_gone(client, path, api=api, resource=resource, timeout=timeout, next_call=next_call)
-    return True
+def wait_endpoint_gone(client: Client, name: str, timeout: timedelta) -> None:
+    """Wait until an endpoint that is being deleted is gone.
+
+    Raises:
+        DeadlineExceeded: It is still there.
+    """
+    next_call = f"ws.endpoint({name!r}).delete()"
+    wait_gone(client, _path(name), api=API, resource=f"endpoint {name}", timeout=timeout, next_call=next_call)
+
+
+def _delete(client: Client, path: str, api: str, resource: str, next_call: str, timeout: timedelta) -> bool:
+    try:
+        return delete(
+            client,
+            path,
+            query={"api-version": api},
+            resource=resource,
+            costs=f"{resource} may still be there, and bill",
+            next_call=next_call,
+            timeout=timeout,
+        )
+    except NotFound:
+        raise
+    except PhiFinetuneError as error:
+        error.costs = f"{resource} may still be there, and bill"
+        raise
 
 
 def _path(name: str) -> str:

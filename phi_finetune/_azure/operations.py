@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
 from phi_finetune._azure.client import Client
 from phi_finetune._azure.rest import Answer
 from phi_finetune._azure.translate import error_parts, expect
-from phi_finetune._waiting import Look, Patience, wait_for
+from phi_finetune._reconcile import DOUBTFUL, Change, settle
+from phi_finetune._waiting import SHOWS_WITHIN_LOOKS, Look, Patience, wait_for
 from phi_finetune.retries import retry_after_s
 
-__all__ = ["Failed", "follow", "hint_s", "wait_gone"]
+__all__ = ["Failed", "apply", "delete", "follow", "hint_s", "state", "wait_gone"]
 
 
 class Failed(Exception):
@@ -22,6 +24,87 @@ class Failed(Exception):
         super().__init__(message)
         self.code = code
         self.message = message
+
+
+def apply(
+    client: Client,
+    send: Callable[[], Answer],
+    look: Callable[[], dict[str, Any] | None],
+    *,
+    resource: str,
+    costs: str,
+    next_call: str,
+) -> Answer | dict[str, Any]:
+    """Send a change; give its answer, a refusal too, or what was found where the answer does not tell.
+
+    Args:
+        client: The handle.
+        send: Sends it.
+        look: What it has made, as ARM describes it; None where that does not show.
+        resource: What it is about.
+        costs: What may be running while nobody knows.
+        next_call: What the caller may do then.
+
+    Raises:
+        OutcomeUnknown: Looking does not tell either.
+        ServiceUnreachable: The answer was lost, and nothing shows.
+    """
+
+    def doubt(answer: Answer) -> str | None:
+        return f"HTTP {answer.status}" if answer.status in DOUBTFUL else None
+
+    return settle(send, look, Change(resource, costs, next_call, client.clock, client.notify), doubt)
+
+
+def delete(
+    client: Client,
+    path: str,
+    *,
+    query: Mapping[str, str],
+    resource: str,
+    costs: str,
+    next_call: str,
+    timeout: timedelta,
+) -> bool:
+    """Delete something and see it gone; False where it was not there.
+
+    Raises:
+        DeadlineExceeded: It is still there.
+        OutcomeUnknown: Neither an answer nor a look told whether it goes.
+    """
+    api = query["api-version"]
+    absences = 0
+
+    def found() -> dict[str, Any] | None:
+        nonlocal absences
+        body = client.find(path, api=api, resource=resource, doing="see whether it is gone")
+        if body is not None:
+            return body if state(body) == "Deleting" else None
+        # One 404 proves nothing, where nothing tells that the deletion was accepted (reliability.md 3.3).
+        absences += 1
+        return {} if absences == SHOWS_WITHIN_LOOKS - 1 else None
+
+    outcome = apply(
+        client,
+        lambda: client.rest.send("DELETE", client.url + path, query=query),
+        found,
+        resource=resource,
+        costs=costs,
+        next_call=next_call,
+    )
+    if isinstance(outcome, Answer):
+        client.check_workspace(outcome)
+        if outcome.status in (204, 404):
+            return False
+        expect(outcome, 200, 202, doing=f"delete {resource}", resource=resource, next_call=next_call)
+        follow(client, outcome, resource=resource, timeout=timeout, next_call=next_call)
+    wait_gone(client, path, api=api, resource=resource, timeout=timeout, next_call=next_call)
+    return True
+
+
+def state(body: Mapping[str, Any]) -> str:
+    """The provisioning state of something, as Azure names it."""
+    return str((body.get("properties") or {}).get("provisioningState"))
 
 
 def follow(client: Client, answer: Answer, *, resource: str, timeout: timedelta, next_call: str) -> None:
@@ -66,7 +149,7 @@ def wait_gone(
         )
         if body is None:
             return Look("gone", True)
-        return Look(str((body.get("properties") or {}).get("provisioningState", "still there")))
+        return Look(state(body))
 
     wait_for(look, Patience(resource, timeout, client.clock, client.notify, next_call))
 

@@ -91,6 +91,8 @@ class Settings:
         datastores_auth: Whether datastores have secrets, or callers reach the storage by their own identity.
         visible_after_reads: How many reads of a job, version of an asset, endpoint (online or serverless),
             deployment or cluster answer 404 after it was made.
+        gone_after_reads: How many reads of an endpoint (online or serverless), deployment or cluster still show it
+            as it was while it was being deleted, after it is gone.
         traffic_after_reads: How many reads of an endpoint show the split of its traffic as it was before a
             change, once the change is done.
         endpoint_name_rest: How long the name of a deleted endpoint cannot be used again.
@@ -107,6 +109,7 @@ class Settings:
     progression: Progression = "instant"
     datastores_auth: Literal["accessKey", "identity"] = "accessKey"
     visible_after_reads: int = 0
+    gone_after_reads: int = 0
     traffic_after_reads: int = 0
     endpoint_name_rest: timedelta = timedelta(0)
     registries: Sequence[str] = ()
@@ -142,7 +145,7 @@ class Cloud:
         self.endpoints = OnlineEndpoints(self)
         self.marketplace = Marketplace(self)
         self.serverless_endpoints = ServerlessEndpoints(self)
-        self.visibility = Visibility(self)
+        self.visibility = Visibility(self, ROUTER)
         self._lock = threading.RLock()
 
     def handle(self, request: Request) -> Response:
@@ -218,13 +221,19 @@ class Cloud:
                 require_api_version(request)
             self.workspace.admit(request)
             self.visibility.check(request)
-            answer = route.handler(self, request)
+            answer = self._carried_out(request, route)
             self.visibility.note(request, answer)
             return answer
         except ServiceError as error:
             if error.status == 501:
                 self._left_out(request, error.message)
             return self._refusal(route, error)
+
+    def _carried_out(self, request: Request, route: Route) -> Response:
+        try:
+            return route.handler(self, request)
+        except ServiceError as error:
+            return self.visibility.linger(request, error)
 
     def _noted(self, request: Request, route: Route | None, answer: Response) -> Response:
         answer.headers.update(self._notes())

@@ -87,6 +87,8 @@ class FakeAzure:
             secrets, and whoever reads or writes signs in to the storage with a token.
         visible_after_reads: How many reads of a job, version of an asset, endpoint (online or serverless),
             deployment or cluster answer 404 after it was made.
+        gone_after_reads: How many reads of an endpoint (online or serverless), deployment or cluster still show it,
+            with the state Deleting, after it is gone. Nothing of it is billed meanwhile.
         traffic_after_reads: How many reads of an endpoint show the split of its traffic as it was before a
             change, once the change is done. Requests follow the new split.
         endpoint_name_rest: How long the name of a deleted endpoint cannot be used again: its creation answers
@@ -115,6 +117,7 @@ class FakeAzure:
         progression: Progression = "instant",
         datastores_auth: Literal["accessKey", "identity"] = "accessKey",
         visible_after_reads: int = 0,
+        gone_after_reads: int = 0,
         traffic_after_reads: int = 0,
         endpoint_name_rest: timedelta = timedelta(0),
         registries: Sequence[str] = (),
@@ -130,6 +133,7 @@ class FakeAzure:
             progression=progression,
             datastores_auth=datastores_auth,
             visible_after_reads=visible_after_reads,
+            gone_after_reads=gone_after_reads,
             traffic_after_reads=traffic_after_reads,
             endpoint_name_rest=endpoint_name_rest,
             registries=tuple(registries),
