@@ -22,7 +22,7 @@ from tuning import PROMPT, REPLY, SIZE
 from wire import ARM, SUBSCRIPTION, WORKSPACE, Service, answered, recorded, replayed
 
 from phi_finetune.emulator.doors.sending import Onward, Place, Sending, layered
-from phi_finetune.testing import FakeAzure, Recording, Replay
+from phi_finetune.testing import FakeAzure, Recording, Replay, ScrubbingFailed
 from phi_finetune.testing.transport import transport_on
 
 CANARY = "Canary8/Q+with==signs"
@@ -149,6 +149,7 @@ def test_nothing_that_the_user_wrote_is_in_a_recording(life: tuple[str, set[str]
         {"nextLink": f"https://management.azure.com/x?$skipToken={quote(CANARY, safe='')}"},
         {"repository": f"https://me:{quote(CANARY, safe='')}@example.com/code.git"},
         {"repository": f"https://{quote(CANARY, safe='')}@example.com/code.git"},
+        {"password": "pass phrase/1 &2", "url": "https://x/?a=pass%20phrase%2F1%20%262"},
         {"message": f"Authorization: Bearer {JWT}"},
         {"anything": JWT},
         {"password": CANARY, "packed": base64.b64encode(f"user:{CANARY}!".encode()).decode()},
@@ -159,7 +160,7 @@ def test_nothing_that_the_user_wrote_is_in_a_recording(life: tuple[str, set[str]
 def test_a_secret_is_known_by_its_place_or_its_form(tmp_path: Path, body: dict[str, Any]) -> None:
     """Wherever it stands in an answer or a request, it is not in the file."""
     text = recorded(tmp_path, ("POST", f"{ARM}/jobs/x", answered(body)), sent=body)
-    assert left(text, CANARY, JWT) == []
+    assert left(text, CANARY, JWT, "pass phrase/1 &2") == []
     assert "scrubbed" in text
 
 
@@ -178,6 +179,44 @@ def test_tokens_of_known_forms_are_known_anywhere(tmp_path: Path, token: str) ->
     text = recorded(tmp_path, ("GET", f"{ARM}/jobs/x", answered({"description": f"use {token} for it"})))
     assert left(text, token) == []
     assert "use scrubbed0001 for it" in text
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"password": "pw1"},
+        {"url": "https://me:pw1@example.com/x"},
+        {"url": "https://example.com/x?api_key=pw1&y=z"},
+        {"command": "train --hf-token=pw1 --epochs=3"},
+    ],
+    ids=["field", "user and password", "parameter", "command"],
+)
+def test_a_short_secret_is_replaced_in_its_place(tmp_path: Path, body: dict[str, str]) -> None:
+    """It is not looked for elsewhere, where it may be anything."""
+    text = recorded(tmp_path, ("GET", f"{ARM}/x", answered({**body, "name": "pw1"})))
+    (exchange,) = json.loads(text)["exchanges"]
+    found = exchange["answer"]["body"]["json"]
+    assert found.pop("name") == "pw1"
+    assert "pw1" not in json.dumps(found)
+    assert "scrubbed0001" in json.dumps(found)
+
+
+def test_a_signature_of_a_request_is_known_in_its_answer(tmp_path: Path) -> None:
+    """The request's URL is kept without it."""
+    url = f"https://store.blob.core.windows.net/c?comp=list&sv=1&sig={quote(CANARY, safe='')}"
+    answer = answered(f"<?xml?><a>{CANARY}</a>".encode(), kind="application/xml")
+    text = recorded(tmp_path, ("GET", url, answer))
+    assert left(text, CANARY) == []
+    assert '"<?xml?><a>scrubbed0001</a>"' in text
+    assert '"url": "https://account1.blob.core.windows.net/c?comp=list"' in text
+
+
+def test_what_would_leave_a_secret_is_not_written(tmp_path: Path) -> None:
+    """Here a placeholder spells the secret, which nothing else can bring back."""
+    with pytest.raises(ScrubbingFailed, match="Nothing was written") as caught:
+        recorded(tmp_path, ("GET", f"{ARM}/x", answered({"password": "RKSPACE-1"})))
+    assert "rkspace" not in str(caught.value).lower()
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
