@@ -257,7 +257,6 @@ def test_a_sign_in_says_what_it_is_for_and_no_more(tmp_path: Path) -> None:
         "scope": "https://ml.azure.com/.default",
     }
     body = {
-        "error_description": f"{CANARY} is not the secret of canary-user",
         "access_token": JWT,
         "refresh_token": "canary-refresh",
         "token_type": "Bearer",
@@ -271,6 +270,18 @@ def test_a_sign_in_says_what_it_is_for_and_no_more(tmp_path: Path) -> None:
     assert left(text, CANARY, JWT, GUID, "canary-user", "canary-refresh", "1795000000") == []
     assert "https://ml.azure.com/.default" in text
     assert "scrubbed-token(https://ml.azure.com)" in text
+
+
+def test_a_refused_sign_in_does_not_repeat_the_secret(tmp_path: Path) -> None:
+    """Its description is kept, and might quote what was sent."""
+    body = {"error": "invalid_client", "error_description": f"AADSTS7000215: {CANARY} is not canary-user's."}
+    url = f"https://login.microsoftonline.com/{GUID}/oauth2/v2.0/token"
+    path = tmp_path / "recording.json"
+    with Service(answered(body, 401)).open(), Recording(path):
+        requests.post(url, data={"client_secret": CANARY, "username": "canary-user"}, timeout=5)
+    text = path.read_text(encoding="utf-8")
+    assert left(text, CANARY, "canary-user") == []
+    assert "AADSTS7000215: scrubbed" in text
 
 
 # The same value, the same placeholder
@@ -413,7 +424,7 @@ def test_of_an_endpoints_refusal_the_code_is_kept(tmp_path: Path) -> None:
     """A client decides by it; the message may quote the question. What is no word is a text."""
     body = {
         "error": {"code": "BadArgument", "type": "what I wrote", "message": "what I wrote"},
-        "n": 7,
+        "n": [7, "word"],
         "ok": None,
     }
     url = "https://chat.eastus.inference.ml.azure.com/score"
@@ -421,7 +432,9 @@ def test_of_an_endpoints_refusal_the_code_is_kept(tmp_path: Path) -> None:
     (exchange,) = json.loads(text)["exchanges"]
     unsaid = "[text of 12 characters]"
     error = {"code": "BadArgument", "type": unsaid, "message": unsaid}
-    assert exchange["answer"]["body"] == {"shape": {"error": error, "n": 0, "ok": None}}
+    assert exchange["answer"]["body"] == {
+        "shape": {"error": error, "n": [0, "[text of 4 characters]"], "ok": None}
+    }
 
 
 def digest(content: bytes) -> str:
