@@ -201,6 +201,39 @@ def test_a_short_secret_is_replaced_in_its_place(tmp_path: Path, body: dict[str,
     assert "scrubbed0001" in json.dumps(found)
 
 
+def test_secrets_that_begin_alike_stay_apart(tmp_path: Path) -> None:
+    """The longest is meant, wherever it ends."""
+    secrets = ["canary-1", "canary-12", "canary-123", "canary-2", "canary-12-3"]
+    body = {"keys": [{"password": secret} for secret in secrets], "note": " ".join(secrets)}
+    text = recorded(tmp_path, ("GET", f"{ARM}/x", answered(body)))
+    (exchange,) = json.loads(text)["exchanges"]
+    expected = [f"scrubbed000{number}" for number in range(1, 6)]
+    found = exchange["answer"]["body"]["json"]
+    assert [key["password"] for key in found["keys"]] == found["note"].split() == expected
+
+
+@pytest.mark.parametrize(
+    "secret", [f"{GUID} and more", "amqp://me:pw@host.example", "me@contoso.com;pw", 12345678]
+)
+def test_a_secret_is_replaced_whole(tmp_path: Path, secret: str | int) -> None:
+    """Something in it may look like an id, which elsewhere is replaced by itself."""
+    text = recorded(tmp_path, ("GET", f"{ARM}/x", answered({"password": secret})))
+    (exchange,) = json.loads(text)["exchanges"]
+    assert exchange["answer"]["body"]["json"]["password"] in ("scrubbed0001", "scrubbed0002", 0)
+
+
+def test_the_tenant_is_that_of_the_workspace(tmp_path: Path) -> None:
+    """A registry, which is asked for first, may be another tenant's."""
+    recorded(
+        tmp_path,
+        ("GET", "https://eastus.api.azureml.ms/registrymanagement/x", answered({"tenantId": GUID})),
+        ("GET", ARM, answered({"tenantId": GUID.replace("d", "e")})),
+    )
+    replay = Replay(tmp_path / "recording.json")
+    answers = [exchange.answered.body["json"] for exchange in replay.unused if exchange.answered]
+    assert answers[1] == {"tenantId": replay.tenant_id} != answers[0]
+
+
 def test_a_signature_of_a_request_is_known_in_its_answer(tmp_path: Path) -> None:
     """The request's URL is kept without it."""
     url = f"https://store.blob.core.windows.net/c?comp=list&sv=1&sig={quote(CANARY, safe='')}"

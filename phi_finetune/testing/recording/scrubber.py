@@ -21,7 +21,6 @@ from phi_finetune.testing.recording.rules import (
     JWT,
     MAIL,
     NAMES,
-    USER_INFO,
     Kind,
     field_of,
     fields,
@@ -182,9 +181,7 @@ class Scrubber:
         for pattern in (pattern for pattern in self._given if isinstance(pattern, re.Pattern)):
             for found in filter(None, (match[0] for match in pattern.finditer(text))):
                 self._known.give(found)
-        # The password before a host and the host are no address.
-        without = USER_INFO.sub(r"\1", text)
-        for found in (*GUID.findall(text), *MAIL.findall(without)):
+        for found in (*GUID.findall(text), *MAIL.findall(text)):
             self._known.of_id(unquote(found))
         for kind, pattern in NAMES:
             for _, name in pattern.findall(text):
