@@ -82,7 +82,7 @@ class Scrubber:
         kept: frozenset[Kind] = frozenset(("resource-group", "workspace") if keep_names else ())
         self._known = Placeholders(kept)
         self._given = tuple(given)
-        self._words = set(_AZURES)
+        self._words: set[str] = set(_AZURES)
         self._learnt: set[str] = set()
         self._clean: set[str] = set()
         self.home = self._find_home(exchanges)
