@@ -22,7 +22,7 @@ from tuning import PROMPT, REPLY, SIZE
 from wire import ARM, SUBSCRIPTION, WORKSPACE, Service, answered, recorded, replayed
 
 from phi_finetune.emulator.doors.sending import Onward, Place, Sending, layered
-from phi_finetune.testing import FakeAzure, Recording, Replay
+from phi_finetune.testing import FakeAzure, Recording, Replay, ScrubbingFailed
 from phi_finetune.testing.transport import transport_on
 
 CANARY = "Canary8/Q+with==signs"
@@ -149,6 +149,7 @@ def test_nothing_that_the_user_wrote_is_in_a_recording(life: tuple[str, set[str]
         {"nextLink": f"https://management.azure.com/x?$skipToken={quote(CANARY, safe='')}"},
         {"repository": f"https://me:{quote(CANARY, safe='')}@example.com/code.git"},
         {"repository": f"https://{quote(CANARY, safe='')}@example.com/code.git"},
+        {"password": "pass phrase/1 &2", "url": "https://x/?a=pass%20phrase%2F1%20%262"},
         {"message": f"Authorization: Bearer {JWT}"},
         {"anything": JWT},
         {"password": CANARY, "packed": base64.b64encode(f"user:{CANARY}!".encode()).decode()},
@@ -159,7 +160,7 @@ def test_nothing_that_the_user_wrote_is_in_a_recording(life: tuple[str, set[str]
 def test_a_secret_is_known_by_its_place_or_its_form(tmp_path: Path, body: dict[str, Any]) -> None:
     """Wherever it stands in an answer or a request, it is not in the file."""
     text = recorded(tmp_path, ("POST", f"{ARM}/jobs/x", answered(body)), sent=body)
-    assert left(text, CANARY, JWT) == []
+    assert left(text, CANARY, JWT, "pass phrase/1 &2") == []
     assert "scrubbed" in text
 
 
@@ -178,6 +179,77 @@ def test_tokens_of_known_forms_are_known_anywhere(tmp_path: Path, token: str) ->
     text = recorded(tmp_path, ("GET", f"{ARM}/jobs/x", answered({"description": f"use {token} for it"})))
     assert left(text, token) == []
     assert "use scrubbed0001 for it" in text
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"password": "pw1"},
+        {"url": "https://me:pw1@example.com/x"},
+        {"url": "https://example.com/x?api_key=pw1&y=z"},
+        {"command": "train --hf-token=pw1 --epochs=3"},
+    ],
+    ids=["field", "user and password", "parameter", "command"],
+)
+def test_a_short_secret_is_replaced_in_its_place(tmp_path: Path, body: dict[str, str]) -> None:
+    """It is not looked for elsewhere, where it may be anything."""
+    text = recorded(tmp_path, ("GET", f"{ARM}/x", answered({**body, "name": "pw1"})))
+    (exchange,) = json.loads(text)["exchanges"]
+    found = exchange["answer"]["body"]["json"]
+    assert found.pop("name") == "pw1"
+    assert "pw1" not in json.dumps(found)
+    assert "scrubbed0001" in json.dumps(found)
+
+
+def test_secrets_that_begin_alike_stay_apart(tmp_path: Path) -> None:
+    """The longest is meant, wherever it ends."""
+    secrets = ["canary-1", "canary-12", "canary-123", "canary-2", "canary-12-3"]
+    body = {"keys": [{"password": secret} for secret in secrets], "note": " ".join(secrets)}
+    text = recorded(tmp_path, ("GET", f"{ARM}/x", answered(body)))
+    (exchange,) = json.loads(text)["exchanges"]
+    expected = [f"scrubbed000{number}" for number in range(1, 6)]
+    found = exchange["answer"]["body"]["json"]
+    assert [key["password"] for key in found["keys"]] == found["note"].split() == expected
+
+
+@pytest.mark.parametrize(
+    "secret", [f"{GUID} and more", "amqp://me:pw@host.example", "me@contoso.com;pw", 12345678]
+)
+def test_a_secret_is_replaced_whole(tmp_path: Path, secret: str | int) -> None:
+    """Something in it may look like an id, which elsewhere is replaced by itself."""
+    text = recorded(tmp_path, ("GET", f"{ARM}/x", answered({"password": secret})))
+    (exchange,) = json.loads(text)["exchanges"]
+    assert exchange["answer"]["body"]["json"]["password"] in ("scrubbed0001", "scrubbed0002", 0)
+
+
+def test_the_tenant_is_that_of_the_workspace(tmp_path: Path) -> None:
+    """A registry, which is asked for first, may be another tenant's."""
+    recorded(
+        tmp_path,
+        ("GET", "https://eastus.api.azureml.ms/registrymanagement/x", answered({"tenantId": GUID})),
+        ("GET", ARM, answered({"tenantId": GUID.replace("d", "e")})),
+    )
+    replay = Replay(tmp_path / "recording.json")
+    answers = [exchange.answered.body["json"] for exchange in replay.unused if exchange.answered]
+    assert answers[1] == {"tenantId": replay.tenant_id} != answers[0]
+
+
+def test_a_signature_of_a_request_is_known_in_its_answer(tmp_path: Path) -> None:
+    """The request's URL is kept without it."""
+    url = f"https://store.blob.core.windows.net/c?comp=list&sv=1&sig={quote(CANARY, safe='')}"
+    answer = answered(f"<?xml?><a>{CANARY}</a>".encode(), kind="application/xml")
+    text = recorded(tmp_path, ("GET", url, answer))
+    assert left(text, CANARY) == []
+    assert '"<?xml?><a>scrubbed0001</a>"' in text
+    assert '"url": "https://account1.blob.core.windows.net/c?comp=list"' in text
+
+
+def test_what_would_leave_a_secret_is_not_written(tmp_path: Path) -> None:
+    """Here a placeholder spells the secret, which nothing else can bring back."""
+    with pytest.raises(ScrubbingFailed, match="Nothing was written") as caught:
+        recorded(tmp_path, ("GET", f"{ARM}/x", answered({"password": "RKSPACE-1"})))
+    assert "rkspace" not in str(caught.value).lower()
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -218,7 +290,6 @@ def test_a_sign_in_says_what_it_is_for_and_no_more(tmp_path: Path) -> None:
         "scope": "https://ml.azure.com/.default",
     }
     body = {
-        "error_description": f"{CANARY} is not the secret of canary-user",
         "access_token": JWT,
         "refresh_token": "canary-refresh",
         "token_type": "Bearer",
@@ -232,6 +303,18 @@ def test_a_sign_in_says_what_it_is_for_and_no_more(tmp_path: Path) -> None:
     assert left(text, CANARY, JWT, GUID, "canary-user", "canary-refresh", "1795000000") == []
     assert "https://ml.azure.com/.default" in text
     assert "scrubbed-token(https://ml.azure.com)" in text
+
+
+def test_a_refused_sign_in_does_not_repeat_the_secret(tmp_path: Path) -> None:
+    """Its description is kept, and might quote what was sent."""
+    body = {"error": "invalid_client", "error_description": f"AADSTS7000215: {CANARY} is not canary-user's."}
+    url = f"https://login.microsoftonline.com/{GUID}/oauth2/v2.0/token"
+    path = tmp_path / "recording.json"
+    with Service(answered(body, 401)).open(), Recording(path):
+        requests.post(url, data={"client_secret": CANARY, "username": "canary-user"}, timeout=5)
+    text = path.read_text(encoding="utf-8")
+    assert left(text, CANARY, "canary-user") == []
+    assert "AADSTS7000215: scrubbed" in text
 
 
 # The same value, the same placeholder
@@ -374,7 +457,7 @@ def test_of_an_endpoints_refusal_the_code_is_kept(tmp_path: Path) -> None:
     """A client decides by it; the message may quote the question. What is no word is a text."""
     body = {
         "error": {"code": "BadArgument", "type": "what I wrote", "message": "what I wrote"},
-        "n": 7,
+        "n": [7, "word"],
         "ok": None,
     }
     url = "https://chat.eastus.inference.ml.azure.com/score"
@@ -382,7 +465,9 @@ def test_of_an_endpoints_refusal_the_code_is_kept(tmp_path: Path) -> None:
     (exchange,) = json.loads(text)["exchanges"]
     unsaid = "[text of 12 characters]"
     error = {"code": "BadArgument", "type": unsaid, "message": unsaid}
-    assert exchange["answer"]["body"] == {"shape": {"error": error, "n": 0, "ok": None}}
+    assert exchange["answer"]["body"] == {
+        "shape": {"error": error, "n": [0, "[text of 4 characters]"], "ok": None}
+    }
 
 
 def digest(content: bytes) -> str:

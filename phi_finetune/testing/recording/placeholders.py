@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Callable
 
-from phi_finetune.testing.recording.rules import Kind
+from phi_finetune.testing.recording.rules import GUID, JWT, Kind
 
 __all__ = ["TOKEN", "Placeholders", "guid"]
 
@@ -15,8 +15,7 @@ TOKEN = re.compile(r"scrubbed-token\(([^()]*)\)")
 """What stands for a token: the audience is in the brackets, and a replay puts a token for it in its place."""
 
 _PLACEHOLDERS = {
-    "secret": re.compile(r"scrubbed\d{4,}"),
-    "token": TOKEN,
+    "secret": re.compile(r"scrubbed\d{4,}|scrubbed-base64|" + TOKEN.pattern),
     "guid": re.compile(r"00000000-0000-4000-8000-\d{12}"),
     "mail": re.compile(r"user\d+@example\.com|tenant\d+\.example\.com"),
     "account": re.compile(r"account\d+"),
@@ -37,7 +36,7 @@ class Placeholders:
 
     Attributes:
         secrets: Secrets, with their placeholders.
-        ids: Tokens, GUIDs and mail addresses: what is known by its form, and is never a word.
+        ids: Tokens, and in lower case GUIDs and mail addresses: what is known by its form, and is never a word.
         given: What the user wants to be scrubbed.
         names: Names, in lower case.
     """
@@ -60,18 +59,17 @@ class Placeholders:
         form = "account{}" if kind == "account" else f"{kind}-{{}}"
         return self._of(self.names, value.lower(), kind, form.format)
 
-    def of_guid(self, value: str) -> str:
-        """What stands for a GUID: a GUID."""
-        return self._of(self.ids, value.lower(), "guid", guid)
+    def of_id(self, value: str) -> str:
+        """What stands for a GUID, a JWT, a mail address or a tenant's domain: something of the same form.
 
-    def of_mail(self, value: str) -> str:
-        """What stands for a mail address, or for a tenant's domain."""
+        For a JWT, that says whom the token is for.
+        """
+        if GUID.fullmatch(value):
+            return self._of(self.ids, value.lower(), "guid", guid)
+        if JWT.fullmatch(value):
+            return self._of(self.ids, value, "token", lambda _: f"scrubbed-token({_audience(value)})")
         form = "user{}@example.com" if "@" in value else "tenant{}.example.com"
         return self._of(self.ids, value.lower(), "mail", form.format)
-
-    def of_token(self, value: str) -> str:
-        """What stands for a JWT; it says whom the token is for."""
-        return self._of(self.ids, value, "token", lambda _: f"scrubbed-token({_audience(value)})")
 
     def give(self, value: str) -> None:
         """Learn a text that the user wants to be scrubbed."""

@@ -11,13 +11,17 @@ from functools import partial
 from urllib.parse import quote, quote_plus, unquote
 from xml.sax.saxutils import escape
 
+from phi_finetune.testing.recording.finding import Finder, lower
 from phi_finetune.testing.recording.placeholders import Placeholders
 from phi_finetune.testing.recording.rules import (
     GUID,
+    JWT,
+    MAIL,
     NAMES,
     PARAMETER,
     USER_INFO,
     Kind,
+    has_own_form,
     is_given_secret,
     kind_of,
 )
@@ -29,8 +33,8 @@ _SECRET = 8
 
 _NO_WORD = 16
 _NAME = 4
-_BASE64 = re.compile(r"[A-Za-z0-9+/_-]{12,}={0,2}")
-_NEVER = "(?!)"
+_BASE64 = re.compile(r"[A-Za-z0-9+/_-]{10,}={0,2}")
+_HEX = re.compile(r"[0-9a-f]{32}", re.IGNORECASE)
 
 
 class Replacing:
@@ -49,70 +53,85 @@ class Replacing:
         # A word may be part of other words, and so of what clients and services say to each other.
         plain = {value: to for value, to in long.items() if value.isalpha() and len(value) < _NO_WORD}
         names = {value: to for value, to in placeholders.names.items() if len(value) >= _NAME}
-        ids = placeholders.ids
         secrets = {value: to for value, to in long.items() if value not in plain}
-        anywhere = _forms({**secrets, **placeholders.given, **ids, **_without_hyphens(ids)})
-        alone = _forms({value: to for value, to in {**plain, **names}.items() if value.lower() not in words})
-        self._to = {**alone, **anywhere}
-        self._secrets = re.compile(_any(anywhere), re.IGNORECASE)
+        alone = {value: to for value, to in {**plain, **names}.items() if value.lower() not in words}
+        self._secrets, self._alone = _forms({**secrets, **placeholders.given}), _forms(alone)
+        self._hexes = {
+            known.replace("-", ""): to.replace("-", "")
+            for known, to in placeholders.ids.items()
+            if GUID.fullmatch(known)
+        }
+        self._secret_finder = Finder(self._secrets)
         # A hyphen belongs to a name, and what stands before a name in a URL may be an encoded character.
-        self._known = re.compile(
-            rf"{_any(anywhere)}|(?:(?<![\w-])|(?<=%[0-9a-f]{{2}})){_any(alone)}(?![\w-])", re.IGNORECASE
-        )
+        self._alone_finder = Finder(self._alone, r"(?:(?<![\w-])|(?<=%[0-9a-f]{2}))", r"(?![\w-])")
+        self._done: dict[str, str] = {}
 
     def text(self, text: str) -> str:
         """The text with placeholders."""
+        if text not in self._done:
+            self._done[text] = self._replaced(text)
+        return self._done[text]
+
+    def _replaced(self, text: str) -> str:
         text = USER_INFO.sub(self._user_info, text)
-        text = self._known.sub(lambda found: self._to[found[0].lower()], text)
+        text = self._secret_finder.replaced(text, self._secrets.__getitem__)
+        for pattern in (JWT, GUID, MAIL):
+            text = pattern.sub(self._id, text)
+        text = _HEX.sub(lambda found: self._hexes.get(found[0].lower(), found[0]), text)
+        text = self._alone_finder.replaced(text, self._alone.__getitem__)
         text = _BASE64.sub(self._encoded, text)
         text = PARAMETER.sub(self._parameter, text)
-        for kind, pattern in NAMES:
-            text = pattern.sub(partial(self._name, kind), text)
+        for kind, name in NAMES:
+            text = name.sub(partial(self._name, kind), text)
         return text
 
     def field(self, field: str, text: str, *, given: bool = False) -> str:
         """The text of a field with placeholders; ``given`` is whether the field is of an answer made of secrets."""
-        kind = kind_of(field, text)
+        kind = "secret" if given and is_given_secret(field, text) else kind_of(field, text)
         # What has a form of its own (a token, a SAS, a GUID, an address) keeps that form.
-        formed = self.text(text)
-        if formed != text or (kind is None and not (given and is_given_secret(field, text))):
-            return formed
-        return self._placeholders.of(kind or "secret", text)
+        if kind is None or has_own_form(text):
+            return self.text(text)
+        return self._placeholders.of(kind, text)
 
     def holds_secret(self, text: str) -> bool:
-        """Whether a secret is still in the text, as it is or encoded."""
-        if self._secrets.search(text):
+        """Whether a secret or an id is still in the text, as it is or encoded."""
+        if self._holds(text):
             return True
-        return any(
-            self._secrets.search(inner) for found in _BASE64.findall(text) for inner in _decoded(found)
-        )
+        return any(self._holds(inner) for found in _BASE64.findall(text) for inner in _decoded(found))
+
+    def _holds(self, text: str) -> bool:
+        if self._secret_finder.is_in(text):
+            return True
+        ids = self._placeholders.ids
+        looks = (found[0] for pattern in (JWT, GUID, MAIL) for found in pattern.finditer(text))
+        return any(unquote(look) in ids or unquote(look).lower() in ids for look in looks)
+
+    def _id(self, found: re.Match[str]) -> str:
+        return self._placeholders.of_id(unquote(found[0]))
 
     def _encoded(self, found: re.Match[str]) -> str:
-        hidden = any(self._known.search(inner) for inner in _decoded(found[0]))
+        hidden = any(self._holds(inner) or self._alone_finder.is_in(inner) for inner in _decoded(found[0]))
         return "scrubbed-base64" if hidden else found[0]
 
     def _user_info(self, found: re.Match[str]) -> str:
         return found[1] + self._placeholders.of("secret", unquote(found[2]))
 
     def _parameter(self, found: re.Match[str]) -> str:
-        if kind_of(found[2], found[4]) != "secret":
-            return found[0]
-        return found[1] + found[2] + found[3] + self._placeholders.of("secret", unquote(found[4]))
+        kind = kind_of(found[2], found[4])
+        return (
+            found[0]
+            if kind is None
+            else "".join(found.groups()[:3]) + self._placeholders.of(kind, unquote(found[4]))
+        )
 
     def _name(self, kind: Kind, found: re.Match[str]) -> str:
         name = unquote(found[2])
         return found[0] if GUID.fullmatch(name) else found[1] + self._placeholders.of(kind, name)
 
 
-def _without_hyphens(values: Mapping[str, str]) -> dict[str, str]:
-    return {
-        value.replace("-", ""): to.replace("-", "") for value, to in values.items() if GUID.fullmatch(value)
-    }
-
-
 def _forms(values: Mapping[str, str]) -> dict[str, str]:
     """Each value in the forms that it may have within a text, in lower case."""
-    return {form.lower(): to for value, to in values.items() for form in _written(value)}
+    return {lower(form): to for value, to in values.items() for form in _written(value)}
 
 
 def _written(value: str) -> Iterator[str]:
@@ -123,11 +142,6 @@ def _written(value: str) -> Iterator[str]:
     yield quote_plus(value)
     yield json.dumps(value)[1:-1]
     yield escape(value)
-
-
-def _any(forms: Iterable[str]) -> str:
-    longest_first = sorted(forms, key=len, reverse=True)
-    return "(?:" + ("|".join(map(re.escape, longest_first)) or _NEVER) + ")"
 
 
 def _decoded(text: str) -> Iterator[str]:

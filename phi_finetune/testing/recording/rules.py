@@ -11,6 +11,7 @@ from phi_finetune.testing.recording.contents import is_sign_in
 
 __all__ = [
     "GUID",
+    "JWT",
     "MAIL",
     "NAMES",
     "PARAMETER",
@@ -19,6 +20,7 @@ __all__ = [
     "field_of",
     "fields",
     "gives_secrets",
+    "has_own_form",
     "is_given_secret",
     "kind_of",
     "secrets_in",
@@ -30,9 +32,12 @@ __all__ = [
 Kind = Literal["secret", "resource-group", "workspace", "account", "resource", "user"]
 """What a value is."""
 
-GUID = re.compile(r"(?<![0-9a-z])[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}(?![0-9a-z])", re.IGNORECASE)
+GUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+JWT = re.compile(r"eyJ[\w-]{5,}\.[\w-]{5,}\.[\w-]*")
 MAIL = re.compile(
-    r"[\w.+#-]+(?:@|%40)(?:[a-z0-9-]+\.)+[a-z]{2,}\b|\b[\w-]+\.onmicrosoft\.com\b", re.IGNORECASE
+    r"(?:(?<![\w.+#-])|(?<=%[0-9a-f]{2}))(?!scrubbed\d)[\w.+#-]+(?:@|%40)(?:[a-z0-9-]+\.)+[a-z]{2,}\b"
+    r"|\b[\w-]+\.onmicrosoft\.com\b",
+    re.IGNORECASE,
 )
 
 _SLASH = r"(?:/|%2F)"
@@ -61,6 +66,8 @@ PARAMETER = re.compile(r"((?:^|[?&;,\s\"'])(?:\$|%24)?)([\w.-]+)(=)([^&\s\"'<>#;
 USER_INFO = re.compile(r"(://(?:[^/\s@?\"':]*:)?)([^/\s@?\"':]+)(?=@)")
 """A password, or a token, before the host of a URL: what comes before, and the secret."""
 
+_SAS = re.compile(r"(?:^|[?&])sig=")
+
 _SECRET_FIELD = re.compile(
     r".*(secret|password|passwd|pwd|passphrase|connectionstring|sharedaccesssignature|credential|assertion|token"
     r"|authorization|cookie|(access|account|admin|api|auth|encryption|function|host|instrumentation|master|primary"
@@ -85,7 +92,7 @@ _NAME_FIELDS: Mapping[str, Kind] = {
     "userpuid": "user",
     "workspacename": "workspace",
 }
-_SAYS_NOTHING = re.compile(r"\s*|true|false|none|null|\$\{\{.*", re.IGNORECASE | re.DOTALL)
+_SAYS_NOTHING = re.compile(r"\s*|true|false|none|null|\$\{\{[^}]*\}\}", re.IGNORECASE)
 
 _GIVERS = re.compile(
     r"(?:list|get|regenerate|reset|rotate)\w*(?:key|secret|token|credential|password|connectionstring)s?"
@@ -98,7 +105,6 @@ _NO_SECRET = re.compile(r"[\d.]*|\d{4}-\d\d-\d\dT[\d:.]+Z?")
 _SECRETS = tuple(
     re.compile(pattern)
     for pattern in (
-        r"(eyJ[\w-]{5,}\.[\w-]{5,}\.[\w-]*)",  # a JWT
         r"(?i:\b(?:bearer|basic|sharedkey)\s+)(?=\S*\d)([\w.~+/=:-]{16,})",
         r"(?i:sig%3D)((?:[^%&\s\"'<>]|%(?!26)[0-9A-Fa-f]{2})+)",
         r"\b(hf_[A-Za-z0-9]{20,}|gh[pousr]_\w{30,}|github_pat_\w{30,}|sk-[\w-]{20,})",
@@ -115,6 +121,11 @@ def kind_of(field: str, value: str) -> Kind | None:
         return None
     plain = re.sub(r"[^a-z0-9]", "", field.lower())
     return "secret" if _SECRET_FIELD.fullmatch(plain) else _NAME_FIELDS.get(plain)
+
+
+def has_own_form(value: str) -> bool:
+    """Whether a value is known by its form, so that what stands for it has that form too."""
+    return any(pattern.fullmatch(value) for pattern in (GUID, JWT, MAIL)) or _SAS.search(value) is not None
 
 
 def fields(value: Any, field: str = "") -> Iterator[tuple[str, str]]:
@@ -138,9 +149,9 @@ def field_of(value: Mapping[str, Any], name: str, outer: str) -> str:
 
 def secrets_in(text: str) -> Iterator[str]:
     """What looks like a secret in a text, wherever it stands."""
+    yield from JWT.findall(text)
     for pattern in _SECRETS:
-        for found in pattern.finditer(text):
-            yield unquote(found[1])
+        yield from (unquote(found) for found in pattern.findall(text))
     yield from (unquote(secret) for _, secret in USER_INFO.findall(text))
     for found in PARAMETER.finditer(text):
         if kind_of(found[2], found[4]) == "secret":

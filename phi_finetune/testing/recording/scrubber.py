@@ -18,12 +18,14 @@ from phi_finetune.testing.recording.placeholders import Placeholders, guid
 from phi_finetune.testing.recording.replacing import Replacing
 from phi_finetune.testing.recording.rules import (
     GUID,
+    JWT,
     MAIL,
     NAMES,
     Kind,
     field_of,
     fields,
     gives_secrets,
+    has_own_form,
     is_given_secret,
     kind_of,
     secrets_in,
@@ -35,7 +37,6 @@ _WORKSPACE = re.compile(
     r"/subscriptions/([^/]+)/resourceGroups/([^/]+)/providers/Microsoft\.MachineLearningServices/workspaces/([^/?]+)",
     re.IGNORECASE,
 )
-_SIGNATURE = re.compile(r"(^|[?&])sig=")
 _NAMED = {"resourcegroups", "workspaces", "storageaccounts"}
 _AZURES = frozenset(
     (
@@ -81,7 +82,9 @@ class Scrubber:
         kept: frozenset[Kind] = frozenset(("resource-group", "workspace") if keep_names else ())
         self._known = Placeholders(kept)
         self._given = tuple(given)
-        self._words = set(_AZURES)
+        self._words: set[str] = set(_AZURES)
+        self._learnt: set[str] = set()
+        self._clean: set[str] = set()
         self.home = self._find_home(exchanges)
         for text in (text for text in self._given if isinstance(text, str) and text):
             self._known.give(text)
@@ -114,19 +117,26 @@ class Scrubber:
 
     def is_clean(self, exchange: Exchange) -> bool:
         """Whether an exchange that was scrubbed has none of the secrets, as they are or encoded."""
-        return not any(self._replacing.holds_secret(text) for text in _texts(exchange))
+        texts = set(_texts(exchange)) - self._clean
+        if any(self._replacing.holds_secret(text) for text in texts):
+            return False
+        self._clean |= texts
+        return True
 
     def _find_home(self, exchanges: Sequence[Exchange]) -> Home:
         found = next(filter(None, (_WORKSPACE.search(exchange.url) for exchange in exchanges)), None)
         subscription, group, workspace = (
             found.groups() if found else (guid(0), "resource-group-0", "workspace-0")
         )
-        tenant = next(filter(None, map(_tenant, exchanges)), guid(0))
+        own = [exchange for exchange in exchanges if _WORKSPACE.search(exchange.url)]
+        signed_in = (_tenant_of_sign_in(exchange) for exchange in exchanges)
+        told = (_tenant_told(exchange) for exchange in (*own, *exchanges))
+        tenant = next(filter(None, (*signed_in, *told)), guid(0))
         return Home(
-            self._known.of_guid(subscription),
+            self._known.of_id(subscription),
             self._known.of("resource-group", unquote(group)),
             self._known.of("workspace", unquote(workspace)),
-            self._known.of_guid(tenant),
+            self._known.of_id(tenant),
         )
 
     # What is learnt
@@ -157,36 +167,31 @@ class Scrubber:
 
     def _learn_field(self, field: str, text: str, *, given: bool = False) -> None:
         self._learn_text(text)
-        if GUID.fullmatch(text) or MAIL.fullmatch(text):
-            return
         kind = "secret" if given and is_given_secret(field, text) else kind_of(field, text)
         # A signature within a text is learnt by itself, and what is around it stays.
-        if kind == "secret" and not _SIGNATURE.search(text):
-            self._learn_secret(text)
-        elif kind is not None and kind != "secret":
+        if kind is not None and not has_own_form(text):
             self._known.of(kind, text)
 
     def _learn_text(self, text: str) -> None:
+        if text in self._learnt:
+            return
+        self._learnt.add(text)
         for secret in secrets_in(text):
             self._learn_secret(secret)
         for pattern in (pattern for pattern in self._given if isinstance(pattern, re.Pattern)):
             for found in filter(None, (match[0] for match in pattern.finditer(text))):
                 self._known.give(found)
-        for found_guid in GUID.findall(text):
-            self._known.of_guid(found_guid)
-        for mail in MAIL.findall(text):
-            self._known.of_mail(unquote(mail))
+        for found in (*GUID.findall(text), *MAIL.findall(text)):
+            self._known.of_id(unquote(found))
         for kind, pattern in NAMES:
             for _, name in pattern.findall(text):
                 if not GUID.fullmatch(name):
                     self._known.of(kind, unquote(name))
 
     def _learn_secret(self, secret: str) -> None:
-        if not secret or GUID.fullmatch(secret):
-            return
-        if secret.startswith("eyJ") and secret.count(".") == 2:
-            self._known.of_token(secret)
-        else:
+        if JWT.fullmatch(secret):
+            self._known.of_id(secret)
+        elif secret and not has_own_form(secret):
             self._known.of("secret", secret)
 
     # What is replaced
@@ -208,6 +213,8 @@ class Scrubber:
             return self._replacing.field(field, value, given=given)
         if isinstance(value, list):
             return [self._value(inner, field, given=given) for inner in value]
+        if isinstance(value, int | float) and kind_of(field, str(value)) == "secret":
+            return 0
         if isinstance(value, dict):
             return {
                 self._replacing.text(name): self._value(inner, field_of(value, name, field), given=given)
@@ -239,14 +246,15 @@ def _is_given(exchange: Exchange) -> bool:
     return (exchange.status or 0) < 400 and gives_secrets(exchange.method, exchange.url)
 
 
-def _tenant(exchange: Exchange) -> str | None:
+def _tenant_of_sign_in(exchange: Exchange) -> str | None:
     first = urlsplit(exchange.url).path.strip("/").partition("/")[0]
-    if is_sign_in(exchange.url) and GUID.fullmatch(first):
-        return first
+    return first if is_sign_in(exchange.url) and GUID.fullmatch(first) else None
+
+
+def _tenant_told(exchange: Exchange) -> str | None:
     body = exchange.answered.body if exchange.answered else {}
-    return next(
-        (text for name, text in fields(_kept(body)) if name == "tenantId" and GUID.fullmatch(text)), None
-    )
+    tenants = (text for name, text in fields(_kept(body)) if name == "tenantId" and GUID.fullmatch(text))
+    return next(tenants, None)
 
 
 def _field_names(value: Any) -> Iterator[str]:
