@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import re
@@ -22,6 +23,7 @@ from azure.core.exceptions import (
 from azure.core.pipeline.transport import HttpTransport, RequestsTransport
 
 from phi_finetune._azure.hosts import ML_SCOPE, check_host, is_identity_endpoint, scope_for
+from phi_finetune._deadlines import Deadline
 from phi_finetune.events import RequestRetried
 from phi_finetune.protocols import Clock, Listener, RetryPolicy, Try, VerbClass
 from phi_finetune.retries import checked_wait, retry_after_s
@@ -80,6 +82,13 @@ class Transport(HttpTransport["Request", "Response"]):
         self._revoked: set[str] = set()
         self._lock = threading.Lock()
         self._inner = RequestsTransport(connection_timeout=CONNECT_TIMEOUT_S, read_timeout=READ_TIMEOUT_S)
+        self._deadline: Deadline | None = None
+
+    def limited(self, *, retries: RetryPolicy, deadline: Deadline | None) -> Transport:
+        """The same, over the same connections, with another policy, and with an end to all that it does."""
+        other = copy.copy(self)
+        other._retries, other._deadline = retries, deadline
+        return other
 
     def send(self, request: Request, **kwargs: Any) -> Response:
         """Send a request until it succeeds or the policy gives up; then its last answer or error is the result."""
@@ -90,7 +99,7 @@ class Transport(HttpTransport["Request", "Response"]):
         started = self._clock.monotonic()
         attempt, signed_in_anew = 1, False
         while True:
-            answer, error = self._once(request, kwargs)
+            answer, error = self._once(request, self._in_time(request, kwargs))
             if (
                 answer is not None
                 and answer.status_code == 401
@@ -105,6 +114,7 @@ class Transport(HttpTransport["Request", "Response"]):
                     raise error
                 assert answer is not None
                 return answer
+            self._check_wait(request, wait_s)
             self._clock.sleep(wait_s)
             attempt += 1
 
@@ -135,6 +145,26 @@ class Transport(HttpTransport["Request", "Response"]):
         traceback: TracebackType | None = None,
     ) -> None:
         return None
+
+    def _in_time(self, request: Request, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """The time limits of a request, none of which is after the deadline.
+
+        Raises:
+            DeadlineExceeded: There is no time left.
+        """
+        if self._deadline is None:
+            return kwargs
+        left_s = self._deadline.left_s
+        if left_s <= 0:
+            raise self._deadline.exceeded(_short(request.url), f"{request.method} was not sent")
+        limits = {"connection_timeout": CONNECT_TIMEOUT_S, "read_timeout": READ_TIMEOUT_S}
+        return {**kwargs, **{name: min(kwargs.get(name, most), left_s) for name, most in limits.items()}}
+
+    def _check_wait(self, request: Request, wait_s: float) -> None:
+        """Refuse a pause that would outlast the call."""
+        if self._deadline is not None and wait_s > self._deadline.left_s:
+            why = f"{request.method} failed, and would be sent again after {wait_s:.0f} s"
+            raise self._deadline.exceeded(_short(request.url), why)
 
     def _once(self, request: Request, kwargs: dict[str, Any]) -> tuple[Response | None, Exception | None]:
         try:
