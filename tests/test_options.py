@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import pipelines
 import pytest
+from azure.identity import ClientSecretCredential
 
 import phi_finetune as pf
 from phi_finetune.errors import (
@@ -127,12 +128,11 @@ def test_a_policy_for_a_call(slow: FakeAzure) -> None:
 
 def test_a_token_is_fetched_once_for_all(slow: FakeAzure) -> None:
     """Options share what the workspace knows: its token, its connections, what it is."""
-    ws = slow.workspace()
-    ws.job("tune")
-    asked = len(slow.credential.requested)
+    principal = ClientSecretCredential(slow.tenant_id, slow.client_id, slow.client_secret)
+    ws = slow.workspace(credential=principal)
     for seconds in range(1, 5):
         ws.with_options(timeout=timedelta(seconds=seconds)).job("tune")
-    assert len(slow.credential.requested) == asked
+    assert len(slow.journal.filter(method="POST", path="*/oauth2/v2.0/token")) == 1
 
 
 def test_an_object_with_options_is_the_same_object(slow: FakeAzure) -> None:
