@@ -75,7 +75,11 @@ class Patience:
         limit_s = self.timeout.total_seconds()
         if limit_s - elapsed_s >= SHORTEST_PAUSE_S:
             return limit_s - elapsed_s
-        raise DeadlineExceeded(
+        raise self.exceeded(status, elapsed_s, limit_s)
+
+    def exceeded(self, status: str, elapsed_s: float, limit_s: float) -> DeadlineExceeded:
+        """The error that says that the time is up."""
+        return DeadlineExceeded(
             f"Waited {elapsed_s:.0f} s for {self.resource}, and the limit is {limit_s:.0f} s",
             resource=self.resource,
             why=f"its last state was {status}",
@@ -124,6 +128,11 @@ def watch(look: Callable[[], Look[T]], patience: Patience) -> Iterator[Look[T]]:
             hint_s = None if seen is None else seen.hint_s
             clock.sleep(min(left_s, interval_s if hint_s is None else hint_s))
             interval_s = min(interval_s * GROWTH, patience.longest_s)
+    except DeadlineExceeded as error:
+        if error.last_status is not None or error.limit_s is None:
+            raise
+        # The whole call has a limit, which was met in a look or in a pause.
+        raise patience.exceeded(status, clock.monotonic() - started, error.limit_s) from error
     except KeyboardInterrupt as interrupt:
         interrupt.add_note(f"{patience.resource} goes on ({status}). Next: {patience.next_call}")
         raise

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import attrs
 
-from phi_finetune._handles import WithoutHandle
+from phi_finetune._handles import WithoutHandle, kept
 from phi_finetune._lineage import MADE_BY
 from phi_finetune.catalog import sizes
 from phi_finetune.errors import (
@@ -88,7 +88,9 @@ class GpuCompute(WithoutHandle):
     idle_time: timedelta = timedelta(minutes=2)
     provisioning_state: str | None = None
     nodes: int | None = None
-    _client: Client | None = attrs.field(default=None, eq=False, repr=False, kw_only=True, alias="client")
+    _client: Client | None = attrs.field(
+        default=None, converter=kept, eq=False, repr=False, kw_only=True, alias="client"
+    )
 
     def __attrs_post_init__(self) -> None:
         _check_nodes(self.min_nodes, self.max_nodes)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
-from phi_finetune._handles import WithoutHandle
+from phi_finetune._handles import WithoutHandle, kept
 from phi_finetune._leaving import DELETE_TIMEOUT, delete_surely
 from phi_finetune.deployments import AuthMode, Deployment, DeploymentSpec, Probe, deployment_from_arm
 from phi_finetune.errors import ConfigurationError, InvalidParameter, PhiFinetuneError
@@ -74,7 +74,9 @@ class Endpoint(WithoutHandle):
     description: str | None = None
     tags: Mapping[str, str] = attrs.field(factory=dict, hash=False)
     created_here: bool = attrs.field(default=False, eq=False)
-    _client: Client | None = attrs.field(default=None, eq=False, repr=False, kw_only=True, alias="client")
+    _client: Client | None = attrs.field(
+        default=None, converter=kept, eq=False, repr=False, kw_only=True, alias="client"
+    )
 
     @property
     def resource(self) -> str:

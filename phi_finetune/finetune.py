@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Unpack
 
 import attrs
 
-from phi_finetune._handles import WithoutHandle
+from phi_finetune._handles import WithoutHandle, kept
 from phi_finetune._names import digest, slug
 from phi_finetune.compute import GpuCompute
 from phi_finetune.errors import ConfigurationError, InvalidParameter
@@ -102,7 +102,9 @@ class Finetune(WithoutHandle):
     parameters: ParameterValues = attrs.field(factory=lambda: ParameterValues(), hash=False)
     settings: FinetuneSettings = attrs.field(factory=FinetuneSettings, hash=False)
     name: str | None = None
-    _client: Client | None = attrs.field(default=None, eq=False, repr=False, kw_only=True, alias="client")
+    _client: Client | None = attrs.field(
+        default=None, converter=kept, eq=False, repr=False, kw_only=True, alias="client"
+    )
 
     def on(
         self,

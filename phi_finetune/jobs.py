@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from phi_finetune._handles import WithoutHandle
+from phi_finetune._handles import WithoutHandle, kept
 from phi_finetune._lineage import DATA, MODEL
 from phi_finetune._names import digest
 from phi_finetune._reconcile import DOUBTFUL, Change, settle
@@ -96,7 +96,9 @@ class FinetuneJob(WithoutHandle):
     studio_url: str | None = None
     created_at: datetime | None = None
     outputs: Mapping[str, JobOutput] = attrs.field(factory=dict, hash=False)
-    _client: Client | None = attrs.field(default=None, eq=False, repr=False, kw_only=True, alias="client")
+    _client: Client | None = attrs.field(
+        default=None, converter=kept, eq=False, repr=False, kw_only=True, alias="client"
+    )
 
     @property
     def resource(self) -> str:
@@ -132,13 +134,15 @@ class FinetuneJob(WithoutHandle):
             JobCanceled: Somebody canceled it.
             DeadlineExceeded: It has not ended in time; it goes on.
         """
-        return wait_for(self._look(), self._patience(timeout))._succeeded()
+        call = self._limited(timeout)
+        done = wait_for(call._look(), call._patience(timeout))
+        done.attached_to(call._handle())._check_success()
+        return done
 
-    def _succeeded(self) -> FinetuneJob:
-        """The job itself, unless it ended in any other way than Completed."""
-        if self.status == "Completed" or not self.ended:
-            return self
-        raise failure(self.diagnose(), self.resource)
+    def _check_success(self) -> None:
+        """Raise the error of a job that ended in any other way than Completed."""
+        if self.status != "Completed" and self.ended:
+            raise failure(self.diagnose(), self.resource)
 
     def events(self, *, timeout: timedelta = LONGEST_JOB) -> Iterator[Event]:
         """Follow the job: its states, those of its steps, and each line of its log once, until it ends.
@@ -149,7 +153,8 @@ class FinetuneJob(WithoutHandle):
         Raises:
             DeadlineExceeded: It has not ended in time; it goes on.
         """
-        for seen in watch(self._look_at_run(), self._patience(timeout)):
+        call = self._limited(timeout)
+        for seen in watch(call._look_at_run(), call._patience(timeout)):
             yield from seen.news
 
     def children(self) -> tuple[JobStep, ...]:
@@ -192,18 +197,19 @@ class FinetuneJob(WithoutHandle):
         """
         from phi_finetune._azure.jobs import cancel_job
 
-        client = self._handle()
+        call = self._limited(timeout)
+        client = call._handle()
         next_call = f'ws.job("{self.name}").cancel() asks again'
         change = Change(
             self.resource, f"{self.resource} may still be running", next_call, client.clock, client.notify
         )
-        refusal = settle(partial(cancel_job, client, self.name), self._ends, change, _doubt)
+        refusal = settle(partial(cancel_job, client, self.name), call._ends, change, _doubt)
         if isinstance(refusal, ServiceError):
-            now = self.refresh()
+            now = call.refresh()
             if now.ended:
                 return now
             raise refusal
-        return wait_for(self._look(), self._patience(timeout))
+        return wait_for(call._look(), call._patience(timeout))
 
     def _ends(self) -> FinetuneJob | None:
         """The job as it is now, if it has ended, or is about to because somebody asked for that."""
@@ -235,7 +241,9 @@ class FinetuneJob(WithoutHandle):
         """
         from phi_finetune.registered_models import register
 
-        job = self if self.status == "Completed" else self.refresh()._succeeded()
+        call = self._limited()
+        job = self if self.status == "Completed" else call.refresh()
+        job.attached_to(call._handle())._check_success()
         if job.status != "Completed":
             raise ConfigurationError(
                 "The job has not ended yet, so there is no model to register",
@@ -243,7 +251,7 @@ class FinetuneJob(WithoutHandle):
                 why=f"it is {job.status}",
                 next_call="job.wait(), then job.register()",
             )
-        return register(self._handle(), job, name or job.default_model_name(), description, tags or {})
+        return register(call._handle(), job, name or job.default_model_name(), description, tags or {})
 
     def default_model_name(self) -> str:
         """The name that ``register()`` gives where none is given."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from phi_finetune._handles import WithoutHandle
+from phi_finetune._handles import WithoutHandle, kept
 from phi_finetune.errors import MissingDependency, NotFound
 
 if TYPE_CHECKING:
@@ -69,7 +69,9 @@ class TrainingMetrics(WithoutHandle):
 
     job: str
     runs: tuple[RunMetrics, ...]
-    _client: Client | None = attrs.field(default=None, eq=False, repr=False, kw_only=True, alias="client")
+    _client: Client | None = attrs.field(
+        default=None, converter=kept, eq=False, repr=False, kw_only=True, alias="client"
+    )
 
     @property
     def keys(self) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from phi_finetune import _tags
-from phi_finetune._handles import WithoutHandle
+from phi_finetune._handles import WithoutHandle, kept
 from phi_finetune.errors import InvalidParameter, ModelRetired, SizeNotAllowed
 
 if TYPE_CHECKING:
@@ -66,7 +66,9 @@ class FoundationModel(WithoutHandle):
     successor: str | None = None
     license: str | None = None
     pinned: bool = False
-    _client: Client | None = attrs.field(default=None, eq=False, repr=False, kw_only=True, alias="client")
+    _client: Client | None = attrs.field(
+        default=None, converter=kept, eq=False, repr=False, kw_only=True, alias="client"
+    )
 
     @property
     def id(self) -> str:

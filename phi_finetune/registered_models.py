@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from phi_finetune._handles import WithoutHandle
+from phi_finetune._handles import WithoutHandle, kept
 from phi_finetune._lineage import DATA, DATA_DIGEST, JOB, MADE_BY, MODEL
 from phi_finetune._reconcile import Change, settle
 from phi_finetune.errors import InvalidParameter, NameTaken, NotFound, UnexpectedAnswer
@@ -54,7 +54,9 @@ class RegisteredModel(WithoutHandle):
     type: str = "mlflow_model"
     description: str | None = None
     tags: Mapping[str, str] = attrs.field(factory=dict, hash=False)
-    _client: Client | None = attrs.field(default=None, eq=False, repr=False, kw_only=True, alias="client")
+    _client: Client | None = attrs.field(
+        default=None, converter=kept, eq=False, repr=False, kw_only=True, alias="client"
+    )
 
     @property
     def job(self) -> str | None:

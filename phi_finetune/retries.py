@@ -98,7 +98,8 @@ def retry_after_s(headers: Mapping[str, str], now: float) -> float | None:
 
     Args:
         headers: The answer's headers; the case of their names does not matter.
-        now: The time, in seconds since 1970 (UTC), that a date is measured from.
+        now: The time, in seconds since 1970 (UTC), that a date is measured from where the answer has no ``Date``:
+            the clock of whoever wrote the date counts.
     """
     lowered = {name.lower(): value for name, value in headers.items()}
     for name in ("retry-after-ms", "x-ms-retry-after-ms"):
@@ -107,7 +108,10 @@ def retry_after_s(headers: Mapping[str, str], now: float) -> float | None:
             return milliseconds / 1000
     asked = lowered.get("retry-after", "")
     seconds = _seconds(asked)
-    return seconds if seconds is not None else _seconds_until(asked, now)
+    if seconds is not None:
+        return seconds
+    said, asked_s = _moment(lowered.get("date", "")), _moment(asked)
+    return None if asked_s is None else max(0.0, asked_s - (now if said is None else said))
 
 
 def _seconds(text: str) -> float | None:
@@ -118,15 +122,14 @@ def _seconds(text: str) -> float | None:
     return value if math.isfinite(value) and value >= 0 else None
 
 
-def _seconds_until(http_date: str, now: float) -> float | None:
+def _moment(http_date: str) -> float | None:
+    """A date in seconds since 1970 (UTC); None where it is none."""
     from datetime import UTC
     from email.utils import parsedate_to_datetime
 
     try:
         moment = parsedate_to_datetime(http_date)
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=UTC)
-        return max(0.0, moment.timestamp() - now)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
         return None
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import attrs
 
-from phi_finetune._handles import WithoutHandle
+from phi_finetune._handles import WithoutHandle, kept
 from phi_finetune.compute import GpuCompute, GpuSku
 from phi_finetune.endpoints import Endpoint
 from phi_finetune.errors import ConfigurationError, NotFound
@@ -65,7 +65,9 @@ class Workspace(WithoutHandle):
     resource_group: str
     name: str
     registry: str = "azureml"
-    _client: Client | None = attrs.field(default=None, eq=False, repr=False, kw_only=True, alias="client")
+    _client: Client | None = attrs.field(
+        default=None, converter=kept, eq=False, repr=False, kw_only=True, alias="client"
+    )
 
     @classmethod
     def connect(

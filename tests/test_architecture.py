@@ -23,6 +23,7 @@ LEVELS = {
     "errors": 0,
     "events": 0,
     "protocols": 0,
+    "_deadlines": 1,
     "_reconcile": 1,
     "_token_cache": 1,
     "_waiting": 1,

@@ -335,6 +335,8 @@ def test_a_wait_that_is_no_number_is_an_error() -> None:
         ({"Retry-After": formatdate(NOW + 90)}, 90.0),
         ({"Retry-After": "Fri, 31 Dec 9999 23:59:59 GMT"}, 253_402_300_799.0 - NOW),
         ({"Retry-After": "Fri, 99 Dec 99999999999999999999 23:59:59 GMT"}, None),
+        ({"Retry-After": formatdate(NOW + 90, usegmt=True), "Date": formatdate(NOW + 30, usegmt=True)}, 60.0),
+        ({"Retry-After": formatdate(NOW + 90, usegmt=True), "Date": "soon"}, 90.0),
         ({"retry-after-ms": "1500"}, 1.5),
         ({"x-ms-retry-after-ms": "1"}, 0.001),
         ({"Retry-After": "2", "retry-after-ms": "1500"}, 1.5),

@@ -10,6 +10,7 @@ import platform
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
@@ -17,7 +18,8 @@ import attrs
 from phi_finetune._azure.hosts import PUBLIC, AzureCloud, Hosts
 from phi_finetune._azure.rest import Answer, Rest
 from phi_finetune._azure.translate import error_parts, expect
-from phi_finetune.errors import ConfigurationError, NotFound, UnexpectedAnswer
+from phi_finetune._deadlines import BoundedClock, Deadline
+from phi_finetune.errors import ConfigurationError, InvalidParameter, NotFound, UnexpectedAnswer
 from phi_finetune.protocols import Clock, CredentialPolicy, Listener, RetryPolicy
 from phi_finetune.retries import for_leaving
 
@@ -35,9 +37,6 @@ WORKSPACE_API = "2024-10-01-preview"
 PROVIDER = "/providers/Microsoft.MachineLearningServices"
 
 _CHECK_NAMES = "check the name, the resource group and the subscription that connect() was given"
-
-_SHARED = ("credential", "workspace")
-"""What a handle of the same workspace need not look up again."""
 
 T = TypeVar("T")
 
@@ -108,6 +107,10 @@ class Client:
         self._budget = budget
         self._lock = threading.RLock()
         self._remembered: dict[str, Any] = {}
+        self._own: dict[str, Any] = {}
+        self._call_timeout: timedelta | None = None
+        self._deadline: Deadline | None = None
+        self._outside: Client | None = None
 
     @property
     def path(self) -> str:
@@ -127,10 +130,56 @@ class Client:
         """How errors name the workspace."""
         return f"workspace {self.workspace_name} in resource group {self.resource_group}"
 
+    def with_options(self, *, timeout: timedelta | None, retries: RetryPolicy | None) -> Client:
+        """A handle with other limits for each call, which shares all that was learnt, and the connections.
+
+        Raises:
+            InvalidParameter: The timeout is not above 0.
+        """
+        other = self.outside_calls()._copy()
+        if timeout is not None:
+            check_timeout(timeout)
+            other._call_timeout = timeout
+        if retries is not None:
+            other._retries = retries
+        return other
+
+    def for_call(self, timeout: timedelta | None = None) -> Client:
+        """The handle for one call, which begins now: nothing that it does goes on after the call's limit.
+
+        Args:
+            timeout: The call's own limit; None is that of the options, or of the call around it.
+
+        Raises:
+            InvalidParameter: The timeout is not above 0.
+        """
+        if timeout is not None:
+            check_timeout(timeout)
+        limits = [timeout, None if self._deadline is not None else self._call_timeout]
+        given = [limit.total_seconds() for limit in limits if limit is not None]
+        if not given:
+            return self
+        deadline = Deadline.after(self.outside_calls().clock, min(given))
+        if self._deadline is not None and self._deadline.until_s <= deadline.until_s:
+            return self
+        inside = self._copy()
+        inside._deadline, inside._outside = deadline, self.outside_calls()
+        inside.clock = BoundedClock(deadline)
+        return inside
+
+    def outside_calls(self) -> Client:
+        """The handle without the limit of a call that is going on."""
+        return self if self._outside is None else self._outside
+
+    def _copy(self) -> Client:
+        other = copy.copy(self)
+        other._own = {}
+        return other
+
     @property
     def transport(self) -> Transport:
-        """The one transport."""
-        return self.remember("transport", self._build_transport)
+        """The one transport, as far as connections go; limits are this handle's."""
+        return self._remember_own("transport", self._build_transport)
 
     @property
     def credential(self) -> CachedCredential:
@@ -144,7 +193,7 @@ class Client:
     @property
     def rest(self) -> Rest:
         """Plain REST calls."""
-        return self.remember("rest", self._build_rest)
+        return self._remember_own("rest", self._build_rest)
 
     @property
     def facts(self) -> WorkspaceFacts:
@@ -156,15 +205,21 @@ class Client:
         return self.remember("workspace", self._look_up_workspace)
 
     def remember(self, key: str, look_up: Callable[[], T]) -> T:
-        """What ``look_up`` gives, asked for once in the life of this client."""
+        """What ``look_up`` gives, asked for once in the life of this client and all that share with it."""
+        return self._once(self._remembered, key, look_up)
+
+    def _remember_own(self, key: str, look_up: Callable[[], T]) -> T:
+        return self._once(self._own, key, look_up)
+
+    def _once(self, memory: dict[str, Any], key: str, look_up: Callable[[], T]) -> T:
         # Not "if key in": another thread may forget it in between.
         with suppress(KeyError):
-            known: T = self._remembered[key]
+            known: T = memory[key]
             return known
         with self._lock:
-            if key not in self._remembered:
-                self._remembered[key] = look_up()
-            found: T = self._remembered[key]
+            if key not in memory:
+                memory[key] = look_up()
+            found: T = memory[key]
             return found
 
     def forget(self, key: str) -> None:
@@ -230,33 +285,43 @@ class Client:
             )
 
     def for_leaving(self, *, quiet: bool = False) -> Client:
-        """The same workspace, asked with the patience of the way out (:func:`~phi_finetune.retries.for_leaving`).
+        """The same workspace, asked with the patience of the way out (:func:`~phi_finetune.retries.for_leaving`), which
+        neither the limit of a call nor the budget of retries ends.
 
         Args:
             quiet: Nobody hears of events.
         """
-        other = copy.copy(self)
-        other._retries = for_leaving(self._retries)
+        other = self.outside_calls()._copy()
+        other._retries, other._call_timeout, other._budget = for_leaving(self._retries), None, None
         if quiet:
             other.notify = _hear_nothing
-        with self._lock:
-            other._remembered = {key: self._remembered[key] for key in _SHARED if key in self._remembered}
         return other
 
     def ml_client(self) -> MLClient:
         """The real azure-ai-ml client of the workspace, on our transport, its own retries and telemetry off."""
-        return self.remember("ml_client", self._build_ml_client)
+        return self._remember_own("ml_client", self._build_ml_client)
 
     def _build_transport(self) -> Transport:
+        return self._first_transport.limited(
+            retries=self._retries, budget=self._budget, notify=self.notify, deadline=self._deadline
+        )
+
+    @property
+    def _first_transport(self) -> Transport:
+        """The transport that has the connections, and no limits of a call."""
+        return self.remember("transport", self._build_first_transport)
+
+    def _build_first_transport(self) -> Transport:
         from phi_finetune._azure.transport import Transport
 
+        first = self.outside_calls()
         return Transport(
-            retries=self._retries,
-            clock=self.clock,
-            credential=lambda: self.credential,
-            notify=self.notify,
-            hosts=self.hosts,
-            budget=self._budget,
+            retries=first._retries,
+            clock=first.clock,
+            credential=lambda: first.credential,
+            notify=first.notify,
+            hosts=first.hosts,
+            budget=first._budget,
         )
 
     def _sign_in(self) -> CachedCredential:
@@ -264,7 +329,8 @@ class Client:
         from phi_finetune._token_cache import CachedCredential
         from phi_finetune.events import CredentialChosen
 
-        chosen = sign_in(self._credentials, self.transport, self.cloud.arm_scope)
+        # The credential outlives the call that it is first needed in.
+        chosen = sign_in(self._credentials, self._first_transport, self.cloud.arm_scope)
         credential = chosen if isinstance(chosen, CachedCredential) else CachedCredential(chosen)
         if credential.attempts:
             won = credential.attempts[-1]
@@ -313,14 +379,24 @@ def _hear_nothing(event: Event) -> None:
     return None
 
 
+def check_timeout(timeout: timedelta) -> None:
+    """Refuse a limit that leaves no time.
+
+    Raises:
+        InvalidParameter: It is not above 0.
+    """
+    if timeout <= timedelta(0):
+        raise InvalidParameter("A call needs time", name="timeout", value=timeout, allowed="more than zero")
+
+
 def attached(client: Client | None, thing: str) -> Client:
-    """The handle of an object.
+    """The handle of an object, for the call that begins with this.
 
     Raises:
         ConfigurationError: It has none: it was unpickled or built by hand.
     """
     if client is not None:
-        return client
+        return client.for_call()
     raise ConfigurationError(
         f"This {thing} is not attached to a workspace",
         why="it was unpickled, or built by hand",

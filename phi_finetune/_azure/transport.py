@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import re
@@ -26,6 +27,7 @@ from azure.core.pipeline.transport import HttpTransport, RequestsTransport
 
 from phi_finetune._azure.hosts import Hosts, is_identity_endpoint
 from phi_finetune._azure.translate import error_parts
+from phi_finetune._deadlines import Deadline
 from phi_finetune.errors import ConfigurationError, HostRefused, PhiFinetuneError
 from phi_finetune.events import RequestRetried, RequestSent, SignedInAnew
 from phi_finetune.protocols import Clock, Listener, RetryPolicy, Try, VerbClass
@@ -127,6 +129,15 @@ class Transport(HttpTransport["Request", "Response"]):
         self._revoked: dict[str, str] = {}
         self._lock = threading.Lock()
         self._inner = RequestsTransport(connection_timeout=CONNECT_TIMEOUT_S, read_timeout=READ_TIMEOUT_S)
+        self._deadline: Deadline | None = None
+
+    def limited(
+        self, *, retries: RetryPolicy, budget: RetryBudget | None, notify: Listener, deadline: Deadline | None
+    ) -> Transport:
+        """The same, over the same connections, with another policy, and with an end to all that it does."""
+        other = copy.copy(self)
+        other._retries, other._budget, other._notify, other._deadline = retries, budget, notify, deadline
+        return other
 
     def send(self, request: Request, **kwargs: Any) -> Response:
         """Send a request until it succeeds or the policy gives up; then its last answer or error is the result."""
@@ -152,7 +163,7 @@ class Transport(HttpTransport["Request", "Response"]):
         sends, attempt, is_new, spent = 0, 1, False, 0
         while True:
             sends += 1
-            answer, error = self._once(request, kwargs, sends)
+            answer, error = self._once(request, self._in_time(request, kwargs), sends)
             refused = answer is not None and answer.status_code == 401
             if refused and not is_new and self._restamp(request):
                 is_new = True
@@ -173,6 +184,8 @@ class Transport(HttpTransport["Request", "Response"]):
         wait_s = self._asked(failed)
         if wait_s is None:
             return Pause(False)
+        if self._deadline is not None and wait_s > self._deadline.left_s:
+            raise self._deadline.exceeded(resource, f"{why}, and it would be sent again after {wait_s:.0f} s")
         cost = 0 if self._budget is None else self._budget.spend(timed_out=timed_out)
         if cost is None:
             return Pause(False, gave_up=BUDGET_IS_EMPTY)
@@ -224,6 +237,20 @@ class Transport(HttpTransport["Request", "Response"]):
         traceback: TracebackType | None = None,
     ) -> None:
         return None
+
+    def _in_time(self, request: Request, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """The time limits of a request, none of which is after the deadline.
+
+        Raises:
+            DeadlineExceeded: There is no time left.
+        """
+        if self._deadline is None:
+            return kwargs
+        left_s = self._deadline.left_s
+        if left_s <= 0:
+            raise self._deadline.exceeded(_named(request), "there was no time left to send it")
+        limits = {"connection_timeout": CONNECT_TIMEOUT_S, "read_timeout": READ_TIMEOUT_S}
+        return {**kwargs, **{name: min(kwargs.get(name, most), left_s) for name, most in limits.items()}}
 
     def _once(
         self, request: Request, kwargs: dict[str, Any], number: int
