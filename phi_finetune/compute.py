@@ -167,7 +167,7 @@ class GpuCompute(WithoutHandle):
         return from_arm(body, client)
 
     def scale(self, *, min_nodes: int | None = None, max_nodes: int | None = None) -> GpuCompute:
-        """Set how far the cluster shrinks and grows.
+        """Set how far the cluster shrinks and grows; all else of it, and whose it is, stays as it is.
 
         Args:
             min_nodes: The machines that it keeps even when idle; None leaves it.
@@ -176,14 +176,21 @@ class GpuCompute(WithoutHandle):
         Raises:
             NotFound: It is not there.
         """
-        self._real("scale")
-        now = self.refresh()
+        from phi_finetune._azure.compute import change_cluster, get_cluster
+
+        client = self._real("scale")
+        body = get_cluster(client, self.name)
+        now = from_arm(body, client)
         wanted = attrs.evolve(
             now,
             min_nodes=now.min_nodes if min_nodes is None else min_nodes,
             max_nodes=now.max_nodes if max_nodes is None else max_nodes,
         )
-        return wanted._put(PROVISIONING_TIMEOUT, doing="scale the cluster")
+        scale = {"minNodeCount": wanted.min_nodes, "maxNodeCount": wanted.max_nodes}
+        body = change_cluster(
+            client, body, timeout=PROVISIONING_TIMEOUT, doing="scale the cluster", scale=scale
+        )
+        return from_arm(body, client)
 
     def delete(self, *, timeout: timedelta = PROVISIONING_TIMEOUT) -> None:
         """Delete the cluster, and see it gone. One that is not there is as good as deleted."""
@@ -247,13 +254,13 @@ class GpuCompute(WithoutHandle):
         return found
 
     def _create(self, timeout: timedelta) -> GpuCompute:
-        made = self._put(timeout, doing="create the cluster")
         client = self._handle()
+        made = self._put(timeout)
         client.notify(Created(resource=self.resource))
         client.notify(ComputeReady(resource=self.resource, size=made.size or "", max_nodes=made.max_nodes))
         return made
 
-    def _put(self, timeout: timedelta, *, doing: str) -> GpuCompute:
+    def _put(self, timeout: timedelta) -> GpuCompute:
         from phi_finetune._azure.compute import create_cluster
 
         client = self._handle()
@@ -267,7 +274,6 @@ class GpuCompute(WithoutHandle):
             low_priority=self.low_priority,
             tags=MADE_BY,
             timeout=timeout,
-            doing=doing,
         )
         return from_arm(body, client)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -9,13 +10,14 @@ from phi_finetune._azure.client import PROVIDER, Client
 from phi_finetune._azure.entities import cluster_body
 from phi_finetune._azure.hosts import ARM
 from phi_finetune._azure.operations import Failed, follow, wait_gone
-from phi_finetune._azure.paths import segment
+from phi_finetune._azure.paths import required, segment
 from phi_finetune._azure.rest import Answer
 from phi_finetune._azure.translate import azure_ai_ml_errors, error_parts, expect, refuse, speaks_of_quota
 from phi_finetune._waiting import Look, Patience, wait_for
 from phi_finetune.errors import ComputeFailed, QuotaExceeded
 
 __all__ = [
+    "change_cluster",
     "create_cluster",
     "delete_cluster",
     "family_usage",
@@ -26,6 +28,25 @@ __all__ = [
 ]
 
 API = "2023-08-01-preview"
+
+_READ_ONLY = (
+    "createdOn",
+    "isAttachedCompute",
+    "modifiedOn",
+    "provisioningErrors",
+    "provisioningState",
+    "provisioningWarnings",
+)
+_READ_ONLY_OF_NODES = (
+    "allocationState",
+    "allocationStateTransitionTime",
+    "currentNodeCount",
+    "errors",
+    "nodeStateCounts",
+    "targetNodeCount",
+)
+_READ_ONLY_OF_IDENTITY = ("principalId", "tenantId")
+"""What only the service writes (azure-ai-ml 1.35.2, ``arm_ml_service``); all else is sent back as it was read."""
 
 
 def find_cluster(client: Client, name: str) -> dict[str, Any] | None:
@@ -84,9 +105,8 @@ def create_cluster(
     low_priority: bool,
     tags: dict[str, str],
     timeout: timedelta,
-    doing: str,
 ) -> dict[str, Any]:
-    """Create a cluster, or set an existing one's scale, and wait until it can take jobs.
+    """Create a cluster, and wait until it can take jobs.
 
     Raises:
         QuotaExceeded: The service refused it for quota, at once or later.
@@ -108,10 +128,61 @@ def create_cluster(
             tags=tags,
         )
         body = cluster_body(cluster)
+    return _put(client, name, body, timeout, doing="create the cluster")
+
+
+def change_cluster(
+    client: Client,
+    cluster: Mapping[str, Any],
+    *,
+    timeout: timedelta,
+    doing: str,
+    scale: Mapping[str, object] = {},
+    tags: Mapping[str, str] = {},
+) -> dict[str, Any]:
+    """Change a cluster's scale or tags, leaving all else of it as it is, and wait until it can take jobs.
+
+    A PUT replaces the whole cluster, with its subnet, identity, ssh user and everybody's tags; so what was read is
+    changed and sent back.
+
+    Args:
+        client: The handle.
+        cluster: The cluster, as it was just read.
+        timeout: How long to wait for it.
+        doing: What that is, for errors.
+        scale: What of its ``scaleSettings`` changes.
+        tags: The tags that are added or changed.
+
+    Raises:
+        QuotaExceeded: The service refused it for quota, at once or later.
+        ComputeFailed: It was accepted and could not be done.
+    """
+    body = _writable(cluster)
+    settings = body["properties"]["properties"]
+    settings["scaleSettings"] = {**(settings.get("scaleSettings") or {}), **scale}
+    body["tags"] = {**(body.get("tags") or {}), **tags}
+    return _put(client, str(required(cluster, "name", "cluster")), body, timeout, doing=doing)
+
+
+def _writable(body: Mapping[str, Any]) -> dict[str, Any]:
+    compute: Mapping[str, Any] = body.get("properties") or {}
+    outer = {key: value for key, value in compute.items() if key not in _READ_ONLY}
+    inner = (compute.get("properties") or {}).items()
+    outer["properties"] = {key: value for key, value in inner if key not in _READ_ONLY_OF_NODES}
+    kept = {key: body[key] for key in ("location", "tags", "sku") if body.get(key) is not None}
+    identity = (body.get("identity") or {}).items()
+    sent = {key: value for key, value in identity if key not in _READ_ONLY_OF_IDENTITY}
+    return {**kept, **({"identity": sent} if sent else {}), "properties": outer}
+
+
+def _put(
+    client: Client, name: str, body: Mapping[str, Any], timeout: timedelta, *, doing: str
+) -> dict[str, Any]:
+    resource = f"cluster {name}"
     answer = client.rest.send("PUT", client.url + _path(name), query={"api-version": API}, body=body)
     if answer.status not in (200, 201):
         _refuse_cluster(answer, resource, doing)
-    next_call = f'look again: ws.gpu_compute("{name}", size="{size}").ensure()'
+    next_call = f'look again: ws.gpu_compute("{name}").refresh()'
     try:
         follow(client, answer, resource=resource, timeout=timeout, next_call=next_call)
     except Failed as failure:
