@@ -18,7 +18,7 @@ from phi_finetune._names import digest, slug
 from phi_finetune._waiting import Look, Patience, wait_for
 from phi_finetune.compute import check_gpu_size
 from phi_finetune.deployments import AuthMode, check_name
-from phi_finetune.endpoints import Endpoint, from_arm
+from phi_finetune.endpoints import Endpoint, from_arm, lease_longer
 from phi_finetune.errors import (
     DeadlineExceeded,
     DeploymentFailed,
@@ -162,7 +162,7 @@ def _deploy_there(
     if there.tags.get(SERVES) != serves:
         why = f"it is there, and serves {there.tags.get(SERVES, 'something else')}"
         raise _taken(there.name, model, spec.instance_type, why)
-    there = _wait_until_made(client, there.name, timeout)
+    there = lease_longer(client, _wait_until_made(client, there.name, timeout), endpoint.tags)
     deployments = there.deployments()
     if not deployments:
         # An earlier call was cut off before it had a machine; all that bills will be this call's.

@@ -20,6 +20,7 @@ from phi_finetune.errors import ConfigurationError, NotFound
 from phi_finetune.jobs import FinetuneJob
 from phi_finetune.models import FoundationModel, look_up
 from phi_finetune.registered_models import RegisteredModel
+from phi_finetune.sweeps import Swept
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
@@ -95,7 +96,8 @@ class Workspace(WithoutHandle):
                 azure-identity; None tries what Azure's own chain tries, then a browser where one can open.
             retries: When to send a request again; None is
                 :class:`~phi_finetune.retries.StandardRetries`.
-            on_event: Hears everything that happens.
+            on_event: Hears everything that happens. Once the workspace was found, which is before anything is made in
+                it, the listener also hears of what has outlived its lease.
             clock: Where waits take their time from; None is the machine's.
 
         Raises:
@@ -305,6 +307,23 @@ class Workspace(WithoutHandle):
         client = self._handle()
         return tuple(from_arm(body, client) for body in list_endpoints(client))
 
+    def sweep(self, *, dry_run: bool = False) -> tuple[Swept, ...]:
+        """Delete the endpoints and clusters that this library made and whose lease has ended, and see them gone.
+
+        What has no lease is never touched, nor is anything that this library did not make. The service's clock
+        decides, and the lease is read again right before each deletion. What cannot be deleted is told as such, and
+        the rest is swept all the same.
+
+        Args:
+            dry_run: Only say what has outlived its lease.
+
+        Returns:
+            What had outlived its lease, and what became of it; endpoints first.
+        """
+        from phi_finetune.sweeps import sweep
+
+        return sweep(self._handle(), dry_run=dry_run)
+
     def attach(self, thing: T) -> T:
         """Give an object that was pickled, or came from another process, this workspace's connection.
 
@@ -364,6 +383,7 @@ def _connected(
     from phi_finetune._azure.client import Client
     from phi_finetune.credentials import policy_for
     from phi_finetune.retries import StandardRetries
+    from phi_finetune.sweeps import report_expired
 
     client = Client(
         subscription_id=subscription_id,
@@ -374,6 +394,8 @@ def _connected(
         clock=_MachineClock() if clock is None else clock,
         # A listener may be a list of events, which is false while it is empty.
         notify=_hear_nothing if on_event is None else on_event,
+        # Looking costs two requests, so it is done where somebody hears of it.
+        on_found=None if on_event is None else report_expired,
     )
     return Workspace(subscription_id, resource_group, name, client=client)
 

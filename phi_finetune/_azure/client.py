@@ -9,6 +9,7 @@ import platform
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
@@ -67,6 +68,7 @@ class Client:
         retries: When to send again.
         clock: Time, and its passing.
         notify: Hears every event.
+        on_found: Called once, when the workspace was found, with this handle and the answer.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class Client:
         retries: RetryPolicy,
         clock: Clock,
         notify: Listener,
+        on_found: Callable[[Client, Answer], None] | None = None,
     ) -> None:
         self.subscription_id = subscription_id
         self.resource_group = resource_group
@@ -87,6 +90,7 @@ class Client:
         self.notify = notify
         self._credentials = credentials
         self._retries = retries
+        self._on_found = on_found
         self._lock = threading.RLock()
         self._remembered: dict[str, Any] = {}
 
@@ -135,6 +139,15 @@ class Client:
             NotFound: There is no such workspace.
         """
         return self.remember("workspace", self._look_up_workspace)
+
+    def server_time(self) -> datetime:
+        """The time by the service's clock, asked each time.
+
+        Raises:
+            NotFound: There is no such workspace.
+            UnexpectedAnswer: The service does not say.
+        """
+        return self._ask_for_workspace().served_at()
 
     def remember(self, key: str, look_up: Callable[[], T]) -> T:
         """What ``look_up`` gives, asked for once in the life of this client."""
@@ -253,20 +266,24 @@ class Client:
         )
 
     def _look_up_workspace(self) -> WorkspaceFacts:
-        answer = self.rest.send("GET", self.url, query={"api-version": WORKSPACE_API})
-        body = expect(
-            answer, 200, doing="find the workspace", resource=self.resource, next_call=_CHECK_NAMES
-        ).json()
+        answer = self._ask_for_workspace()
+        body = answer.json()
         properties = body.get("properties") or {}
         location = body.get("location")
         if not location:
             raise UnexpectedAnswer("The workspace does not say where it is", resource=self.resource)
+        if self._on_found is not None:
+            self._on_found(self, answer)
         return WorkspaceFacts(
             location=location,
             guid=str(properties.get("workspaceId", "")),
             api=f"https://{location}.api.azureml.ms",
             tracking_uri=str(properties.get("mlFlowTrackingUri", "")),
         )
+
+    def _ask_for_workspace(self) -> Answer:
+        answer = self.rest.send("GET", self.url, query={"api-version": WORKSPACE_API})
+        return expect(answer, 200, doing="find the workspace", resource=self.resource, next_call=_CHECK_NAMES)
 
 
 def attached(client: Client | None, thing: str) -> Client:
