@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 import attrs
 
 from phi_finetune._handles import WithoutHandle
+from phi_finetune.checkups import Checkup
 from phi_finetune.compute import GpuCompute, GpuSku
 from phi_finetune.endpoints import Endpoint
 from phi_finetune.errors import ConfigurationError, NotFound
@@ -306,6 +307,20 @@ class Workspace(WithoutHandle):
 
         client = self._handle()
         return tuple(from_arm(body, client) for body in list_endpoints(client))
+
+    def doctor(self) -> Checkup:
+        """Try all that this library needs: sign-in, both audiences, workspace, sizes, registry, blob store, rights.
+
+        Nothing is changed, and nothing is raised for what is wrong: the answer says it, with what helps. Rights are
+        those that Azure lists for the caller in the workspace, compared with the actions that each call asks for
+        (docs/permissions.md). The blob store is only read; a deny assignment is not seen.
+
+        Raises:
+            ConfigurationError: The workspace object has no connection.
+        """
+        from phi_finetune.checkups import doctor
+
+        return doctor(self._handle(), self.registry)
 
     def sweep(self, *, dry_run: bool = False) -> tuple[Swept, ...]:
         """Delete the endpoints and clusters that this library made and whose lease has ended, and see them gone.

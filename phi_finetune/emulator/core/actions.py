@@ -26,8 +26,9 @@ _WORKSPACE = f"{PROVIDER.removeprefix('/providers/')}/workspaces"
 def action_of(route: Route) -> str | None:
     """The action; None where a caller needs no right.
 
-    That is signing in, discovery, what a signature or an endpoint's key opens, and, by assumption, every registry:
-    Azure's own ask for no right.
+    That is signing in, discovery, what a signature or an endpoint's key opens, and two things by assumption: every
+    registry, as Azure's own ask for no right; and following an operation, since the role AzureML Data Scientist,
+    which has no right in a subscription's locations, may deploy.
     """
     if route.host == ARM:
         return _of_path(route)
@@ -46,5 +47,7 @@ def _of_path(route: Route) -> str | None:
     if not found:
         return None
     provider, *segments = resource.split("/")
+    if segments[0] == "locations" and "{" in segments[-1]:
+        return None
     types = [segment for segment in segments if "{" not in segment]
     return "/".join([provider, *types, _VERBS[route.method]])
