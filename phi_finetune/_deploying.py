@@ -20,7 +20,7 @@ from phi_finetune._names import digest, slug
 from phi_finetune._waiting import Look, Patience, wait_for
 from phi_finetune.compute import check_gpu_size
 from phi_finetune.deployments import AuthMode, check_name, deployment_from_arm, same_model
-from phi_finetune.endpoints import Endpoint, from_arm
+from phi_finetune.endpoints import Endpoint, from_arm, lease_longer
 from phi_finetune.errors import (
     DeadlineExceeded,
     DeploymentFailed,
@@ -171,7 +171,7 @@ def _deploy_there(
     """Go on with an endpoint that was there; one that serves something else is somebody else's."""
     there = from_arm(found, client)
     _check_serves(there, model, spec.instance_type)
-    there = _wait_until_made(client, there.name, timeout)
+    there = lease_longer(client, _wait_until_made(client, there.name, timeout), endpoint.tags)
     deployments = there.deployments()
     if not deployments:
         # An earlier call was cut off before it had a machine; all that bills will be this call's.

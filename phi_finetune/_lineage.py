@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["DATA", "DATA_DIGEST", "INTENT", "JOB", "MADE_BY", "MODEL", "RESOLVED", "SERVES"]
+__all__ = ["DATA", "DATA_DIGEST", "INTENT", "JOB", "LEASE", "MADE_BY", "MODEL", "RESOLVED", "SERVES"]
 
 MADE_BY: Final = {"made-by": "phi-finetune"}
 """On everything that this library creates and that can cost money."""
@@ -26,6 +26,9 @@ DATA: Final = "phi-finetune.data"
 
 DATA_DIGEST: Final = "phi-finetune.data-digest"
 """The digest of its conversations."""
+
+LEASE: Final = "phi-finetune.lease-until"
+"""On what costs money: when it may be deleted, as a time in UTC."""
 
 SERVES: Final = "phi-finetune.serves"
 """On an endpoint: the model it was made for."""

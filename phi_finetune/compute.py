@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 import attrs
 
 from phi_finetune._handles import WithoutHandle, kept
+from phi_finetune._leases import check_ours, lease_end, lease_tag, lease_until, longer_lease
 from phi_finetune._lineage import MADE_BY
 from phi_finetune.catalog import sizes
 from phi_finetune.errors import (
@@ -78,6 +79,8 @@ class GpuCompute(WithoutHandle):
         idle_time: How long a machine stays after its last job.
         provisioning_state: Azure's state of it; None until looked up.
         nodes: The machines it has now; None until looked up.
+        lease_until: When its lease ends, in UTC: from then on ``ws.sweep()`` deletes it. None where it has none, and
+            until looked up.
     """
 
     name: str
@@ -88,6 +91,7 @@ class GpuCompute(WithoutHandle):
     idle_time: timedelta = timedelta(minutes=2)
     provisioning_state: str | None = None
     nodes: int | None = None
+    lease_until: datetime | None = None
     _client: Client | None = attrs.field(
         default=None, converter=kept, eq=False, repr=False, kw_only=True, alias="client"
     )
@@ -123,7 +127,11 @@ class GpuCompute(WithoutHandle):
         return "serverless compute" if self.is_serverless else f"cluster {self.name}"
 
     def ensure(
-        self, model: FoundationModel | None = None, *, timeout: timedelta = PROVISIONING_TIMEOUT
+        self,
+        model: FoundationModel | None = None,
+        *,
+        lease: timedelta | None = None,
+        timeout: timedelta = PROVISIONING_TIMEOUT,
     ) -> GpuCompute:
         """Get the cluster, or else create it: one that is there is adopted as it is, and never changed.
 
@@ -132,6 +140,9 @@ class GpuCompute(WithoutHandle):
 
         Args:
             model: The model to be fine-tuned on it; its allow list is then checked as well.
+            lease: How long from now, by the service's clock, the cluster may stay: after that ``ws.sweep()`` deletes
+                it, with any job on it. One that was there keeps its lease if that ends later, and gets none if it
+                had none. None is no lease; serverless compute needs none.
             timeout: How long to wait for a new cluster.
 
         Raises:
@@ -149,15 +160,16 @@ class GpuCompute(WithoutHandle):
         client = self._handle()
         if model is not None and self.size is not None:
             model.check_finetune_size(self.size)
+        until = None if lease is None else lease_end(client, lease)
         found = find_cluster(client, self.name)
         if found is not None and from_arm(found, client).provisioning_state == "Deleting":
             wait_cluster_gone(client, self.name, timeout)
             found = None
         if found is not None:
-            return self._adopt(found, model)
+            return self._lease_longer(self._adopt(found, model), found, until)
         self._check_size(model)
         self._check_quota()
-        return self._create(timeout)
+        return self._create(timeout, until)
 
     def refresh(self) -> GpuCompute:
         """The cluster as it is now.
@@ -172,7 +184,7 @@ class GpuCompute(WithoutHandle):
         return from_arm(body, client)
 
     def scale(self, *, min_nodes: int | None = None, max_nodes: int | None = None) -> GpuCompute:
-        """Set how far the cluster shrinks and grows.
+        """Set how far the cluster shrinks and grows; all else of it, and whose it is, stays as it is.
 
         Args:
             min_nodes: The machines that it keeps even when idle; None leaves it.
@@ -181,14 +193,44 @@ class GpuCompute(WithoutHandle):
         Raises:
             NotFound: It is not there.
         """
-        self._real("scale")
-        now = self.refresh()
+        from phi_finetune._azure.compute import change_cluster, get_cluster
+
+        client = self._real("scale")
+        body = get_cluster(client, self.name)
+        now = from_arm(body, client)
         wanted = attrs.evolve(
             now,
             min_nodes=now.min_nodes if min_nodes is None else min_nodes,
             max_nodes=now.max_nodes if max_nodes is None else max_nodes,
         )
-        return wanted._put(PROVISIONING_TIMEOUT, doing="scale the cluster")
+        scale = {"minNodeCount": wanted.min_nodes, "maxNodeCount": wanted.max_nodes}
+        body = change_cluster(
+            client, body, timeout=PROVISIONING_TIMEOUT, doing="scale the cluster", scale=scale
+        )
+        return from_arm(body, client)
+
+    def extend(self, lease: timedelta, *, timeout: timedelta = PROVISIONING_TIMEOUT) -> GpuCompute:
+        """Let its lease end ``lease`` from now, by the service's clock; one that ends later stays as it is.
+
+        A cluster of this library's that had no lease has one then.
+
+        Args:
+            lease: From one minute to 366 days.
+            timeout: How long to wait until it is written.
+
+        Raises:
+            ConfigurationError: This library did not make the cluster, or it is serverless compute.
+            NotFound: It is not there.
+        """
+        from phi_finetune._azure.compute import get_cluster
+
+        client = self._real("be leased")
+        body = get_cluster(client, self.name)
+        check_ours(body.get("tags") or {}, self.resource)
+        now, until = from_arm(body, client), lease_end(client, lease)
+        if now.lease_until is not None and now.lease_until >= until:
+            return now
+        return self._retag(body, lease_tag(until), timeout)
 
     def delete(self, *, timeout: timedelta = PROVISIONING_TIMEOUT) -> None:
         """Delete the cluster, and see it gone. One that is not there is as good as deleted."""
@@ -251,14 +293,26 @@ class GpuCompute(WithoutHandle):
         client.notify(AdoptedExisting(resource=self.resource))
         return found
 
-    def _create(self, timeout: timedelta) -> GpuCompute:
-        made = self._put(timeout, doing="create the cluster")
+    def _lease_longer(self, found: GpuCompute, body: Mapping[str, Any], until: datetime | None) -> GpuCompute:
+        longer = longer_lease(self._handle(), self.resource, body.get("tags") or {}, until)
+        return self._retag(body, longer, PROVISIONING_TIMEOUT) if longer else found
+
+    def _retag(self, body: Mapping[str, Any], tags: Mapping[str, str], timeout: timedelta) -> GpuCompute:
+        from phi_finetune._azure.compute import change_cluster
+
         client = self._handle()
+        return from_arm(
+            change_cluster(client, body, timeout=timeout, doing="tag the cluster", tags=tags), client
+        )
+
+    def _create(self, timeout: timedelta, until: datetime | None) -> GpuCompute:
+        client = self._handle()
+        made = self._put(timeout, {**MADE_BY, **lease_tag(until)})
         client.notify(Created(resource=self.resource))
         client.notify(ComputeReady(resource=self.resource, size=made.size or "", max_nodes=made.max_nodes))
         return made
 
-    def _put(self, timeout: timedelta, *, doing: str) -> GpuCompute:
+    def _put(self, timeout: timedelta, tags: dict[str, str]) -> GpuCompute:
         from phi_finetune._azure.compute import create_cluster
 
         client = self._handle()
@@ -270,9 +324,8 @@ class GpuCompute(WithoutHandle):
             max_nodes=self.max_nodes,
             idle_time=self.idle_time,
             low_priority=self.low_priority,
-            tags=MADE_BY,
+            tags=tags,
             timeout=timeout,
-            doing=doing,
         )
         return from_arm(body, client)
 
@@ -392,6 +445,7 @@ def from_arm(body: Mapping[str, Any], client: Client) -> GpuCompute:
         idle_time=_duration(str(scale.get("nodeIdleTimeBeforeScaleDown") or "PT2M")),
         provisioning_state=outer.get("provisioningState"),
         nodes=inner.get("currentNodeCount"),
+        lease_until=lease_until(body.get("tags") or {}),
         client=client,
     )
 

@@ -7,7 +7,7 @@ import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import attrs
 
 from phi_finetune._handles import WithoutHandle, kept
+from phi_finetune._leases import check_ours, lease_end, lease_tag, lease_until, longer_lease
 from phi_finetune._leaving import DELETE_TIMEOUT, delete_surely
+from phi_finetune._lineage import MADE_BY
 from phi_finetune.deployments import AuthMode, Deployment, DeploymentSpec, Probe, deployment_from_arm
 from phi_finetune.errors import ConfigurationError, InvalidParameter, PhiFinetuneError
 from phi_finetune.events import Deleted, Warned
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Endpoint", "EndpointKeys", "write_request"]
 
+TAG_TIMEOUT = timedelta(minutes=10)
 _AUTH: Mapping[str, AuthMode] = {"key": "key", "aadtoken": "aad_token"}
 
 
@@ -82,6 +85,11 @@ class Endpoint(WithoutHandle):
     def resource(self) -> str:
         """How errors and events name it."""
         return f"endpoint {self.name}"
+
+    @property
+    def lease_until(self) -> datetime | None:
+        """When its lease ends, in UTC: from then on ``ws.sweep()`` deletes it. None where it has none."""
+        return lease_until(self.tags)
 
     def __getstate__(self) -> dict[str, Any]:
         # Who unpickles it did not create it, so that no with block there deletes it.
@@ -288,7 +296,7 @@ class Endpoint(WithoutHandle):
             max_concurrent_requests=max_concurrent_requests,
             liveness=liveness or Probe(),
             readiness=readiness or Probe(),
-            tags=tags or {},
+            tags={**(tags or {}), **MADE_BY},
         )
         client = self._handle()
         check_size(client, model, instance_type)
@@ -363,6 +371,30 @@ class Endpoint(WithoutHandle):
             client.notify(Deleted(resource=f"deployment {deployment} of {self.resource}"))
         return self.refresh()
 
+    def extend(self, lease: timedelta, *, timeout: timedelta = TAG_TIMEOUT) -> Endpoint:
+        """Let its lease end ``lease`` from now, by the service's clock; one that ends later stays as it is.
+
+        An endpoint of this library's that had no lease has one then.
+
+        Args:
+            lease: From one minute to 366 days.
+            timeout: How long to wait until it is written.
+
+        Raises:
+            ConfigurationError: This library did not make the endpoint.
+            NotFound: It is not there.
+        """
+        from phi_finetune._azure.endpoints import tag_endpoint
+
+        client = self._handle()
+        now = self.refresh()
+        check_ours(now.tags, self.resource)
+        until = lease_end(client, lease)
+        if now.lease_until is not None and now.lease_until >= until:
+            return now
+        body = tag_endpoint(client, self.name, lease_tag(until), timeout)
+        return from_arm(body, client, created_here=self.created_here)
+
     def delete(self, *, timeout: timedelta = DELETE_TIMEOUT) -> None:
         """Delete the endpoint with its deployments, and see it gone. One that is not there is as good as deleted.
 
@@ -397,6 +429,14 @@ def from_arm(body: Mapping[str, Any], client: Client, *, created_here: bool = Fa
         created_here=created_here,
         client=client,
     )
+
+
+def lease_longer(client: Client, there: Endpoint, tags: Mapping[str, str]) -> Endpoint:
+    """The endpoint, with its lease as long at least as the one in ``tags``, if both have one."""
+    from phi_finetune._azure.endpoints import tag_endpoint
+
+    longer = longer_lease(client, there.resource, there.tags, lease_until({**tags, **MADE_BY}))
+    return from_arm(tag_endpoint(client, there.name, longer, TAG_TIMEOUT), client) if longer else there
 
 
 def write_request(row: Turns, path: str | os.PathLike[str], sampling: Sampling | None = None) -> Path:

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import attrs
 
 __all__ = [
@@ -15,6 +17,7 @@ __all__ = [
     "Deleted",
     "Event",
     "JobMoved",
+    "LeaseExpired",
     "LogLine",
     "RequestRetried",
     "RequestSent",
@@ -160,6 +163,17 @@ class LogLine(Event):
     """
 
     text: str
+
+
+@attrs.frozen
+class LeaseExpired(Event):
+    """Something of this library's has outlived its lease, and may still bill; ``ws.sweep()`` deletes it.
+
+    Attributes:
+        lease_until: When the lease ended, in UTC.
+    """
+
+    lease_until: datetime
 
 
 @attrs.frozen

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from phi_finetune._handles import WithoutHandle, kept
+from phi_finetune._leases import lease_end, lease_tag
 from phi_finetune._lineage import DATA, DATA_DIGEST, JOB, MADE_BY, MODEL
 from phi_finetune._reconcile import Change, settle
 from phi_finetune.errors import InvalidParameter, NameTaken, NotFound, UnexpectedAnswer
@@ -93,6 +94,7 @@ class RegisteredModel(WithoutHandle):
         auth: AuthMode = "key",
         description: str | None = None,
         tags: Mapping[str, str] | None = None,
+        lease: timedelta | None = None,
         request_timeout: timedelta = timedelta(seconds=90),
         max_concurrent_requests: int = 1,
         liveness: Probe | None = None,
@@ -113,6 +115,9 @@ class RegisteredModel(WithoutHandle):
             auth: How callers sign in: with a key, or with an Entra token.
             description: A text for people.
             tags: Further tags, for endpoint and deployment.
+            lease: How long from now, by the service's clock, the endpoint may stay: after that ``ws.sweep()`` deletes
+                it, if nothing else has, even where this program was killed. An endpoint that was there keeps its
+                lease if that ends later, and gets none if it had none. None is no lease.
             request_timeout: How long an answer may take; Azure allows up to 180 s (Azure's page on managing
                 quotas, 2026-01).
             max_concurrent_requests: Requests that each machine works on at a time. Twice that many in all may be in
@@ -139,10 +144,12 @@ class RegisteredModel(WithoutHandle):
             max_concurrent_requests=max_concurrent_requests,
             liveness=liveness or Probe(),
             readiness=readiness or Probe(),
-            tags={**(tags or {}), **self._lineage()},
+            tags={**(tags or {}), **self._lineage(), **MADE_BY},
         )
-        endpoint = EndpointSpec(name, auth, description, tags or {})
-        return deploy(self._handle(), self, spec, endpoint, timeout)
+        client = self._handle()
+        until = None if lease is None else lease_end(client, lease)
+        endpoint = EndpointSpec(name, auth, description, {**(tags or {}), **lease_tag(until)})
+        return deploy(client, self, spec, endpoint, timeout)
 
     def download(self, folder: str | os.PathLike[str]) -> Path:
         """Copy the model's files into ``folder/<name>-<version>``; nothing half-written is left under that name.

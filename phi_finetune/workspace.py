@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, TypeVar
 import attrs
 
 from phi_finetune._handles import WithoutHandle, kept
+from phi_finetune.checkups import Checkup
 from phi_finetune.compute import GpuCompute, GpuSku
 from phi_finetune.endpoints import Endpoint
 from phi_finetune.errors import ConfigurationError, NotFound
 from phi_finetune.jobs import FinetuneJob
 from phi_finetune.models import FoundationModel, look_up
 from phi_finetune.registered_models import RegisteredModel
+from phi_finetune.sweeps import Swept
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
@@ -103,7 +105,8 @@ class Workspace(WithoutHandle):
                 ``AZURE_AUTHORITY_HOST``, or a credential's own ``authority``.
             retries: When to send a request again; None is
                 :class:`~phi_finetune.retries.StandardRetries`.
-            on_event: Hears everything that happens.
+            on_event: Hears everything that happens. Once the workspace was found, which is before anything is made in
+                it, the listener also hears of what has outlived its lease.
             clock: Where waits take their time from; None is the machine's.
             allowed_hosts: Hosts that requests may go to besides Azure's own, https alone: ``"ml.example.com"``, or
                 ``".example.com"`` for all that end so. They get tokens, keys, prompts and data.
@@ -330,6 +333,37 @@ class Workspace(WithoutHandle):
         client = self._handle()
         return tuple(from_arm(body, client) for body in list_endpoints(client))
 
+    def doctor(self) -> Checkup:
+        """Try all that this library needs: sign-in, both audiences, workspace, sizes, registry, blob store, rights.
+
+        Nothing is changed, and nothing is raised for what is wrong: the answer says it, with what helps. Rights are
+        those that Azure lists for the caller in the workspace, compared with the actions that each call asks for
+        (docs/permissions.md). The blob store is only read; a deny assignment is not seen.
+
+        Raises:
+            ConfigurationError: The workspace object has no connection.
+        """
+        from phi_finetune.checkups import doctor
+
+        return doctor(self._handle(), self.registry)
+
+    def sweep(self, *, dry_run: bool = False) -> tuple[Swept, ...]:
+        """Delete the endpoints and clusters that this library made and whose lease has ended, and see them gone.
+
+        What has no lease is never touched, nor is anything that this library did not make. The service's clock
+        decides, and the lease is read again right before each deletion. What cannot be deleted is told as such, and
+        the rest is swept all the same.
+
+        Args:
+            dry_run: Only say what has outlived its lease.
+
+        Returns:
+            What had outlived its lease, and what became of it; endpoints first.
+        """
+        from phi_finetune.sweeps import sweep
+
+        return sweep(self._handle(), dry_run=dry_run)
+
     def attach(self, thing: T) -> T:
         """Give an object that was pickled, or came from another process, this workspace's connection.
 
@@ -393,6 +427,7 @@ def _connected(
     from phi_finetune._azure.hosts import cloud_named
     from phi_finetune.credentials import policy_for
     from phi_finetune.retries import RetryBudget, StandardRetries
+    from phi_finetune.sweeps import report_expired
 
     client = Client(
         subscription_id=subscription_id,
@@ -406,6 +441,8 @@ def _connected(
         cloud=cloud_named(cloud),
         allowed_hosts=allowed_hosts,
         budget=RetryBudget() if retry_budget is None else retry_budget,
+        # Looking costs two requests, so it is done where somebody hears of it.
+        on_found=None if on_event is None else report_expired,
     )
     return Workspace(subscription_id, resource_group, name, client=client)
 

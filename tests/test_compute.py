@@ -23,6 +23,7 @@ from phi_finetune.testing import FakeAzure
 from phi_finetune.testing.faults import Answer, ProvisioningFails
 
 T4 = "Standard_NC4as_T4_v3"
+SUBNET = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Network/virtualNetworks/v/subnets/gpu"
 
 
 def puts(azure: FakeAzure) -> int:
@@ -273,6 +274,51 @@ def test_a_cluster_can_be_scaled(fake_azure: FakeAzure, workspace: pf.Workspace)
     assert (scaled.min_nodes, scaled.max_nodes, scaled.idle_time) == (0, 3, timedelta(minutes=7))
     assert cluster.scale(min_nodes=1).nodes == 1
     assert fake_azure.computes["gpu"].spec.tags == {"made-by": "phi-finetune"}
+
+
+def test_scaling_leaves_all_else_of_a_cluster(fake_azure: FakeAzure, workspace: pf.Workspace) -> None:
+    """Another's tags, subnet, identity and ssh user outlive it, and the cluster does not become ours."""
+    body = theirs(tags={"team": "search"})
+    assert ask(fake_azure.cloud, "PUT", "computes/theirs", body).status == 201
+    fake_azure.clock.advance(timedelta(minutes=5))
+    before = ask(fake_azure.cloud, "GET", "computes/theirs").body
+    workspace.gpu_compute("theirs").scale(max_nodes=3)
+    after = ask(fake_azure.cloud, "GET", "computes/theirs").body
+    assert after["tags"] == {"team": "search"}
+    assert after["identity"] == before["identity"]
+    settings, old = after["properties"]["properties"], before["properties"]["properties"]
+    assert settings.pop("scaleSettings") == {**old.pop("scaleSettings"), "maxNodeCount": 3}
+    for one in (settings, old):
+        one.pop("allocationStateTransitionTime")
+    assert settings == old
+    assert settings["subnet"] == {"id": SUBNET}
+    assert settings["userAccountCredentials"] == {
+        "adminUserName": "me",
+        "adminUserSshPublicKey": "ssh-rsa AAAA",
+    }
+    (_, put) = sent(fake_azure, "PUT", "*/computes/theirs")
+    assert "provisioningState" not in content(put)["properties"]
+    assert "currentNodeCount" not in content(put)["properties"]["properties"]
+    assert content(put)["identity"] == {"type": "SystemAssigned"}
+
+
+def theirs(tags: dict[str, str]) -> dict[str, Any]:
+    """A cluster of another tool, with all that it may have."""
+    properties = {
+        "vmSize": SIZE,
+        "scaleSettings": {"minNodeCount": 0, "maxNodeCount": 1, "nodeIdleTimeBeforeScaleDown": "PT30M"},
+        "subnet": {"id": SUBNET},
+        "userAccountCredentials": {"adminUserName": "me", "adminUserSshPublicKey": "ssh-rsa AAAA"},
+        "remoteLoginPortPublicAccess": "Disabled",
+        "enableNodePublicIp": False,
+    }
+    compute = {"computeType": "AmlCompute", "description": "for the nightly index", "disableLocalAuth": False}
+    return {
+        "location": "eastus",
+        "tags": tags,
+        "identity": {"type": "SystemAssigned"},
+        "properties": {**compute, "properties": properties},
+    }
 
 
 def test_scaling_needs_a_cluster(workspace: pf.Workspace) -> None:

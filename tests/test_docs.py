@@ -25,6 +25,12 @@ def test_the_wire_coverage_is_that_of_the_emulator() -> None:
     assert (DOCS / "wire-coverage.md").read_text(encoding="utf-8") == made
 
 
+def test_the_permissions_are_those_of_the_table() -> None:
+    """The page lists them as they are; ``python scripts/make_permissions_page.py`` writes it anew."""
+    made = runpy.run_path(str(ROOT / "scripts" / "make_permissions_page.py"))["render"]()
+    assert (DOCS / "permissions.md").read_text(encoding="utf-8") == made
+
+
 def test_the_operation_coverage_is_that_of_the_contract_tests() -> None:
     """The page says what their markers say; ``python scripts/make_operation_coverage.py`` writes it anew."""
     if f"azure-ai-ml {version('azure-ai-ml')}," not in (DOCS / "operation-coverage.md").read_text("utf-8"):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pickle
+from datetime import UTC, datetime
 from typing import Any
 
 import attrs
@@ -31,6 +32,7 @@ VALUES: dict[str, Any] = {
     "text": "a line",
     "traffic": {"default": 100},
     "message": "look at it",
+    "lease_until": datetime(2026, 11, 1, 12, tzinfo=UTC),
 }
 
 

@@ -10,7 +10,7 @@ import platform
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
@@ -76,6 +76,7 @@ class Client:
         cloud: Which of Microsoft's clouds.
         allowed_hosts: Hosts that may be spoken to besides the cloud's.
         budget: What all further sends together may cost; None sets no limit.
+        on_found: Called once, when the workspace was found, with this handle and the answer.
 
     Raises:
         ConfigurationError: A host that is allowed is no host's name.
@@ -94,6 +95,7 @@ class Client:
         cloud: AzureCloud = PUBLIC,
         allowed_hosts: Iterable[str] = (),
         budget: RetryBudget | None = None,
+        on_found: Callable[[Client, Answer], None] | None = None,
     ) -> None:
         self.subscription_id = subscription_id
         self.resource_group = resource_group
@@ -105,6 +107,7 @@ class Client:
         self._credentials = credentials
         self._retries = retries
         self._budget = budget
+        self._on_found = on_found
         self._lock = threading.RLock()
         self._remembered: dict[str, Any] = {}
         self._own: dict[str, Any] = {}
@@ -203,6 +206,15 @@ class Client:
             NotFound: There is no such workspace.
         """
         return self.remember("workspace", self._look_up_workspace)
+
+    def server_time(self) -> datetime:
+        """The time by the service's clock, asked each time.
+
+        Raises:
+            NotFound: There is no such workspace.
+            UnexpectedAnswer: The service does not say.
+        """
+        return self._ask_for_workspace().served_at()
 
     def remember(self, key: str, look_up: Callable[[], T]) -> T:
         """What ``look_up`` gives, asked for once in the life of this client and all that share with it."""
@@ -359,20 +371,24 @@ class Client:
         )
 
     def _look_up_workspace(self) -> WorkspaceFacts:
-        answer = self.rest.send("GET", self.url, query={"api-version": WORKSPACE_API})
-        body = expect(
-            answer, 200, doing="find the workspace", resource=self.resource, next_call=_CHECK_NAMES
-        ).json()
+        answer = self._ask_for_workspace()
+        body = answer.json()
         properties = body.get("properties") or {}
         location = body.get("location")
         if not location:
             raise UnexpectedAnswer("The workspace does not say where it is", resource=self.resource)
+        if self._on_found is not None:
+            self._on_found(self, answer)
         return WorkspaceFacts(
             location=location,
             guid=str(properties.get("workspaceId", "")),
             api=f"https://{location}{self.cloud.api}",
             tracking_uri=str(properties.get("mlFlowTrackingUri", "")),
         )
+
+    def _ask_for_workspace(self) -> Answer:
+        answer = self.rest.send("GET", self.url, query={"api-version": WORKSPACE_API})
+        return expect(answer, 200, doing="find the workspace", resource=self.resource, next_call=_CHECK_NAMES)
 
 
 def _hear_nothing(event: Event) -> None:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
 from phi_finetune._azure.client import PROVIDER, Client
 from phi_finetune._azure.entities import cluster_body
 from phi_finetune._azure.operations import Failed, apply, delete, follow, state, wait_gone
-from phi_finetune._azure.paths import segment
+from phi_finetune._azure.paths import required, segment
 from phi_finetune._azure.rest import Answer
 from phi_finetune._azure.translate import azure_ai_ml_errors, error_parts, expect, refuse, speaks_of_quota
 from phi_finetune._waiting import Look, Patience, wait_for
 from phi_finetune.errors import ComputeFailed, QuotaExceeded
 
 __all__ = [
+    "change_cluster",
     "create_cluster",
     "delete_cluster",
     "family_usage",
@@ -26,6 +28,25 @@ __all__ = [
 ]
 
 API = "2023-08-01-preview"
+
+_READ_ONLY = (
+    "createdOn",
+    "isAttachedCompute",
+    "modifiedOn",
+    "provisioningErrors",
+    "provisioningState",
+    "provisioningWarnings",
+)
+_READ_ONLY_OF_NODES = (
+    "allocationState",
+    "allocationStateTransitionTime",
+    "currentNodeCount",
+    "errors",
+    "nodeStateCounts",
+    "targetNodeCount",
+)
+_READ_ONLY_OF_IDENTITY = ("principalId", "tenantId")
+"""What only the service writes (azure-ai-ml 1.35.2, ``arm_ml_service``); all else is sent back as it was read."""
 
 
 def find_cluster(client: Client, name: str) -> dict[str, Any] | None:
@@ -84,9 +105,8 @@ def create_cluster(
     low_priority: bool,
     tags: dict[str, str],
     timeout: timedelta,
-    doing: str,
 ) -> dict[str, Any]:
-    """Create a cluster, or set an existing one's scale, and wait until it can take jobs.
+    """Create a cluster, and wait until it can take jobs.
 
     Raises:
         QuotaExceeded: The service refused it for quota, at once or later.
@@ -108,19 +128,63 @@ def create_cluster(
             tags=tags,
         )
         body = cluster_body(cluster)
-    return _put_cluster(client, name, body, size, timeout, doing)
+    return _put(client, name, body, timeout, doing="create the cluster")
 
 
-def _put_cluster(
-    client: Client, name: str, body: dict[str, Any], size: str, timeout: timedelta, doing: str
+def change_cluster(
+    client: Client,
+    cluster: Mapping[str, Any],
+    *,
+    timeout: timedelta,
+    doing: str,
+    scale: Mapping[str, object] = {},
+    tags: Mapping[str, str] = {},
+) -> dict[str, Any]:
+    """Change a cluster's scale or tags, leaving all else of it as it is, and wait until it can take jobs.
+
+    A PUT replaces the whole cluster, with its subnet, identity, ssh user and everybody's tags; so what was read is
+    changed and sent back.
+
+    Args:
+        client: The handle.
+        cluster: The cluster, as it was just read.
+        timeout: How long to wait for it.
+        doing: What that is, for errors.
+        scale: What of its ``scaleSettings`` changes.
+        tags: The tags that are added or changed.
+
+    Raises:
+        QuotaExceeded: The service refused it for quota, at once or later.
+        ComputeFailed: It was accepted and could not be done.
+    """
+    body = _writable(cluster)
+    settings = body["properties"]["properties"]
+    settings["scaleSettings"] = {**(settings.get("scaleSettings") or {}), **scale}
+    body["tags"] = {**(body.get("tags") or {}), **tags}
+    return _put(client, str(required(cluster, "name", "cluster")), body, timeout, doing=doing)
+
+
+def _writable(body: Mapping[str, Any]) -> dict[str, Any]:
+    compute: Mapping[str, Any] = body.get("properties") or {}
+    outer = {key: value for key, value in compute.items() if key not in _READ_ONLY}
+    inner = (compute.get("properties") or {}).items()
+    outer["properties"] = {key: value for key, value in inner if key not in _READ_ONLY_OF_NODES}
+    kept = {key: body[key] for key in ("location", "tags", "sku") if body.get(key) is not None}
+    identity = (body.get("identity") or {}).items()
+    sent = {key: value for key, value in identity if key not in _READ_ONLY_OF_IDENTITY}
+    return {**kept, **({"identity": sent} if sent else {}), "properties": outer}
+
+
+def _put(
+    client: Client, name: str, body: Mapping[str, Any], timeout: timedelta, *, doing: str
 ) -> dict[str, Any]:
     resource = f"cluster {name}"
-    next_call = f'look again: ws.gpu_compute("{name}", size="{size}").ensure()'
+    next_call = f'look again: ws.gpu_compute("{name}").refresh()'
     wanted = _scale(body)
 
     def made() -> dict[str, Any] | None:
         seen = find_cluster(client, name)
-        return seen if seen is not None and _scale(seen) == wanted else None
+        return seen if seen is not None and _scale(seen) == wanted and _has_tags(seen, body) else None
 
     outcome = apply(
         client,
@@ -140,7 +204,11 @@ def _put_cluster(
     return _ready(client, name, timeout, next_call)
 
 
-def _scale(body: dict[str, Any]) -> tuple[object, ...]:
+def _has_tags(seen: Mapping[str, Any], body: Mapping[str, Any]) -> bool:
+    return dict(body.get("tags") or {}).items() <= dict(seen.get("tags") or {}).items()
+
+
+def _scale(body: Mapping[str, Any]) -> tuple[object, ...]:
     """What tells that a cluster is as it was asked for: its size, and how far it shrinks and grows."""
     inner = (body.get("properties") or {}).get("properties") or {}
     scale = inner.get("scaleSettings") or {}

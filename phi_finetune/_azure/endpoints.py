@@ -32,6 +32,7 @@ __all__ = [
     "logs",
     "put_deployment",
     "put_traffic",
+    "tag_endpoint",
     "wait_endpoint_gone",
     "wait_until_healthy",
 ]
@@ -200,6 +201,25 @@ def _split(body: Mapping[str, Any]) -> dict[str, int]:
     """The shares of an endpoint's traffic that are not 0."""
     split = (body.get("properties") or {}).get("traffic") or {}
     return {key: value for key, value in split.items() if value}
+
+
+def tag_endpoint(client: Client, name: str, tags: Mapping[str, str], timeout: timedelta) -> dict[str, Any]:
+    """Add tags to an endpoint, or change them, and give the endpoint once it shows them; all others stay."""
+    resource = f"endpoint {name}"
+    next_call = f"ws.endpoint({name!r}) looks again"
+    # Whether a PATCH takes the place of all tags is not written anywhere, so all are sent.
+    every = {**(get_endpoint(client, name).get("tags") or {}), **tags}
+    query = {"api-version": API}
+    answer = client.rest.send("PATCH", client.url + _path(name), query=query, body={"tags": every})
+    expect(answer, 200, 202, doing="tag the endpoint", resource=resource)
+    follow(client, answer, resource=resource, timeout=timeout, next_call=next_call)
+
+    def shown() -> Look[dict[str, Any]]:
+        seen = get_endpoint(client, name)
+        has: Mapping[str, Any] = seen.get("tags") or {}
+        return Look("the old tags", seen if all(has.get(key) == tags[key] for key in tags) else None)
+
+    return wait_for(shown, Patience(resource, timeout, client.clock, client.notify, next_call))
 
 
 def keys(client: Client, name: str) -> tuple[str, str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 from uuid import uuid4
@@ -39,6 +41,20 @@ class Answer:
     body: bytes = attrs.field(repr=False)
     asked: str
     gave_up: str | None = None
+
+    def served_at(self) -> datetime:
+        """When the service answered, by its own clock.
+
+        Raises:
+            UnexpectedAnswer: It does not say.
+        """
+        try:
+            when = parsedate_to_datetime(self.headers.get("date", ""))
+        except ValueError:
+            raise UnexpectedAnswer(
+                "Azure's answer does not say when it was given", resource=self.asked, next_call="call again"
+            ) from None
+        return when.astimezone(UTC) if when.tzinfo is not None else when.replace(tzinfo=UTC)
 
     def json(self) -> dict[str, Any]:
         """The body as a JSON object.

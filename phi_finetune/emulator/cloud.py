@@ -11,6 +11,8 @@ from urllib.parse import quote
 
 from phi_finetune.emulator.assets.routes import ROUTES as ASSETS
 from phi_finetune.emulator.assets.state import Assets
+from phi_finetune.emulator.authorization.routes import ROUTES as AUTHORIZATION
+from phi_finetune.emulator.authorization.state import Access
 from phi_finetune.emulator.billing.bill import Bill
 from phi_finetune.emulator.billing.state import bill
 from phi_finetune.emulator.computes.routes import ROUTES as COMPUTES
@@ -70,6 +72,7 @@ ROUTER = Router(
         *SCORING,
         *OPERATIONS,
         *IDENTITY,
+        *AUTHORIZATION,
     ]
 )
 
@@ -134,6 +137,7 @@ class Cloud:
         self.tenant_id = self.ids.guid()
         self.operations = Operations(self)
         self.identity = Identity(self)
+        self.access = Access(self, ROUTER)
         self.workspace = Workspace(self)
         self.storage = Storage(self)
         self.registries = Registries(self)
@@ -217,6 +221,7 @@ class Cloud:
         try:
             # The order of these refusals is assumed.
             self.identity.admit(request, route.audience)
+            self.access.check(route, request)
             if route.host == ARM:
                 require_api_version(request)
             self.workspace.admit(request)

@@ -281,6 +281,19 @@ class FakeAzure:
         """What has run on :attr:`clock` until now, what it cost, and what bills on. As text it is a table."""
         return self.cloud.bill()
 
+    def deny(self, action: str) -> None:
+        """Take a right away: requests for the action are answered with 403, as Azure Resource Manager words it.
+
+        At first every right is there. A denied one is also left out of what the caller's permissions say.
+
+        Args:
+            action: The action, such as ``"Microsoft.MachineLearningServices/workspaces/computes/write"``.
+
+        Raises:
+            ValueError: No request that the fake knows asks for the right to it.
+        """
+        self.cloud.access.deny(action)
+
     def reserve_endpoint_name(self, name: str) -> None:
         """Let an endpoint's name belong to somebody else: names are unique in a region (pain.md O1).
 

@@ -35,6 +35,9 @@ class ClusterSpec:
         remote_login: ``Enabled``, ``Disabled`` or ``NotSpecified``.
         public_ip: Whether nodes have public addresses.
         local_auth: Whether one may sign in on a node with a key.
+        subnet: The ARM id of the subnet that nodes are in.
+        identity: The managed identity of the cluster, as ARM describes it.
+        user_account: Who may sign in on a node by SSH, without a password.
     """
 
     vm_size: str
@@ -47,6 +50,9 @@ class ClusterSpec:
     remote_login: str = "NotSpecified"
     public_ip: bool = True
     local_auth: bool = False
+    subnet: str | None = None
+    identity: Mapping[str, object] | None = None
+    user_account: Mapping[str, object] | None = None
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,16 @@ def _spec(body: dict[str, Any]) -> ClusterSpec:
         remote_login=str(properties.get("remoteLoginPortPublicAccess") or "NotSpecified"),
         public_ip=properties.get("enableNodePublicIp") is not False,
         local_auth=compute.get("disableLocalAuth") is False,
+        subnet=(properties.get("subnet") or {}).get("id"),
+        identity=body.get("identity"),
+        user_account=_user_account(properties),
     )
+
+
+def _user_account(properties: dict[str, Any]) -> dict[str, Any] | None:
+    # That a password is not given back is assumed.
+    account = properties.get("userAccountCredentials") or {}
+    return {key: value for key, value in account.items() if key != "adminUserPassword"} or None
 
 
 def _count(value: object, default: int) -> int:
@@ -119,6 +128,7 @@ def _body(cloud: Cloud, compute: Compute) -> dict[str, Any]:
         "type": "Microsoft.MachineLearningServices/workspaces/computes",
         "location": cloud.settings.region,
         "tags": dict(spec.tags),
+        **_identity(cloud, compute),
         "properties": {
             "createdOn": timestamp(compute.created),
             "modifiedOn": timestamp(compute.modified),
@@ -134,6 +144,17 @@ def _body(cloud: Cloud, compute: Compute) -> dict[str, Any]:
             "properties": _cluster(compute),
         },
     }
+
+
+def _identity(cloud: Cloud, compute: Compute) -> dict[str, Any]:
+    identity = compute.spec.identity
+    if identity is None:
+        return {}
+    if "systemassigned" not in str(identity.get("type")).lower():
+        return {"identity": dict(identity)}
+    # Azure makes the principal of an identity of the system; this one is the subscription's only user.
+    principal = {"principalId": cloud.identity.object_id, "tenantId": cloud.tenant_id}
+    return {"identity": {**identity, **principal}}
 
 
 def _node(compute: Compute, number: int, run: str | None) -> dict[str, Any]:
@@ -163,7 +184,8 @@ def _cluster(compute: Compute) -> dict[str, Any]:
             "minNodeCount": spec.min_nodes,
             "nodeIdleTimeBeforeScaleDown": format_duration(spec.idle),
         },
-        "subnet": None,
+        **({"userAccountCredentials": dict(spec.user_account)} if spec.user_account else {}),
+        "subnet": {"id": spec.subnet} if spec.subnet else None,
         **_allocation(compute),
         "errors": None,
         "remoteLoginPortPublicAccess": spec.remote_login,

@@ -35,7 +35,7 @@ class SignInRefused(Exception):
 
 
 class Identity:
-    """The tenant of one cloud: a single user, who may do everything."""
+    """The tenant of one cloud: a single user, whose rights are not decided here."""
 
     def __init__(self, cloud: Cloud) -> None:
         self._cloud = cloud

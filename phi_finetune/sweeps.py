@@ -1,0 +1,114 @@
+"""Deleting what has outlived its lease."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Literal
+
+import attrs
+
+from phi_finetune._leases import lease_until
+from phi_finetune.errors import PhiFinetuneError
+from phi_finetune.events import Deleted, LeaseExpired, Warned
+
+if TYPE_CHECKING:
+    from phi_finetune._azure.client import Client
+    from phi_finetune._azure.rest import Answer
+
+__all__ = ["Swept"]
+
+DELETE_TIMEOUT = timedelta(hours=1)
+
+
+@attrs.frozen
+class Swept:
+    """Something whose lease has ended, and what became of it.
+
+    Attributes:
+        kind: What it is.
+        name: Its name.
+        lease_until: When its lease ended, in UTC.
+        outcome: ``"expired"``: it was looked for and left, as in a dry run. ``"deleted"``: it is gone. ``"left"``: it
+            could not be deleted, and may still bill.
+        why: Why it was left; None where it was not.
+    """
+
+    kind: Literal["cluster", "endpoint"]
+    name: str
+    lease_until: datetime
+    outcome: Literal["deleted", "expired", "left"] = "expired"
+    why: str | None = None
+
+    @property
+    def resource(self) -> str:
+        """How errors and events name it."""
+        return f"{self.kind} {self.name}"
+
+    @property
+    def next_call(self) -> str:
+        """The call that deletes it, or lets it stay longer."""
+        what = "gpu_compute" if self.kind == "cluster" else "endpoint"
+        return f"ws.{what}({self.name!r}).delete() or .extend(lease)"
+
+    def __str__(self) -> str:
+        text = f"{self.resource}: {self.outcome}, its lease ended at {self.lease_until:%Y-%m-%d %H:%M} UTC"
+        return text if self.why is None else f"{text}; {self.why}"
+
+
+def sweep(client: Client, *, dry_run: bool) -> tuple[Swept, ...]:
+    """Delete what is ours and has outlived its lease by the service's clock; see :meth:`Workspace.sweep`."""
+    now = client.server_time()
+    found = _expired(client, now)
+    if dry_run:
+        return found
+    return tuple(done for one in found if (done := _delete(client, one, now)) is not None)
+
+
+def report_expired(client: Client, answer: Answer) -> None:
+    """Tell of each lease that had ended when the service gave this answer; where looking fails, of none."""
+    try:
+        found = _expired(client, answer.served_at())
+    except PhiFinetuneError:
+        # The caller came for something else, and that goes on.
+        return
+    for one in found:
+        client.notify(LeaseExpired(resource=one.resource, lease_until=one.lease_until))
+
+
+def _expired(client: Client, now: datetime) -> tuple[Swept, ...]:
+    from phi_finetune._azure.compute import list_clusters
+    from phi_finetune._azure.endpoints import list_endpoints
+
+    found = [
+        *(_outlived("endpoint", body, now) for body in list_endpoints(client)),
+        *(_outlived("cluster", body, now) for body in list_clusters(client)),
+    ]
+    return tuple(one for one in found if one is not None)
+
+
+def _outlived(kind: Literal["cluster", "endpoint"], body: Mapping[str, Any], now: datetime) -> Swept | None:
+    tags = {str(key): str(value) for key, value in (body.get("tags") or {}).items()}
+    until, name = lease_until(tags), body.get("name")
+    return Swept(kind, str(name), until) if name and until is not None and until <= now else None
+
+
+def _delete(client: Client, one: Swept, now: datetime) -> Swept | None:
+    """Delete it, unless it is gone, or its lease was lengthened meanwhile: then None."""
+    from phi_finetune._azure.compute import delete_cluster, find_cluster
+    from phi_finetune._azure.endpoints import delete_endpoint, find_endpoint
+
+    find, delete = (
+        (find_cluster, delete_cluster) if one.kind == "cluster" else (find_endpoint, delete_endpoint)
+    )
+    try:
+        body = find(client, one.name)
+        if body is None or _outlived(one.kind, body, now) is None:
+            return None
+        delete(client, one.name, DELETE_TIMEOUT)
+    except PhiFinetuneError as error:
+        message = f"its lease has ended, and it could not be deleted: {error.what}. Next: {one.next_call}"
+        client.notify(Warned(resource=one.resource, message=message))
+        return attrs.evolve(one, outcome="left", why=error.what)
+    client.notify(Deleted(resource=one.resource))
+    return attrs.evolve(one, outcome="deleted")
