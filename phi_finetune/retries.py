@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     import random
 
     from tenacity import RetryCallState
+    from tenacity.retry import RetryBaseT
     from tenacity.stop import StopBaseT
     from tenacity.wait import WaitBaseT
 
@@ -232,7 +233,7 @@ def for_leaving(retries: RetryPolicy) -> RetryPolicy:
 
 @attrs.frozen
 class TenacityRetries:
-    """Any ``stop`` and ``wait`` of tenacity's: ``TenacityRetries(stop_after_delay(60), wait_fixed(2))``.
+    """Any ``stop``, ``wait`` and ``retry`` of tenacity's: ``TenacityRetries(stop_after_delay(60), wait_fixed(2))``.
 
     They are called with a state whose ``attempt_number``, ``seconds_since_start``, ``upcoming_sleep`` (for
     ``stop``) and ``outcome`` are those of the request; ``outcome.exception()`` has its ``status_code``.
@@ -243,11 +244,14 @@ class TenacityRetries:
         wait: How long to wait before the next send.
         max_retry_after_s: The longest Retry-After that is obeyed, in seconds; beyond it the request fails at
             once.
+        retry: Which failures are sent again, of those that are safe to; None is all of these. What it should see as a
+            result, and not as an exception, never comes.
     """
 
     stop: StopBaseT
     wait: WaitBaseT
     max_retry_after_s: float = attrs.field(default=120.0, validator=_check_seconds, kw_only=True)
+    retry: RetryBaseT | None = attrs.field(default=None, kw_only=True)
 
     def wait_s(self, failed: Try) -> float | None:
         """Give the seconds to wait before the next send, or None to give up.
@@ -258,6 +262,8 @@ class TenacityRetries:
         if not may_send_again(failed) or _asks_too_much(failed, self.max_retry_after_s):
             return None
         state = _retry_call_state(failed)
+        if self.retry is not None and not self.retry(state):
+            return None
         own_wait = checked_wait(self.wait(state))
         state.upcoming_sleep = max(own_wait or 0.0, failed.retry_after_s or 0.0)
         return None if self.stop(state) else state.upcoming_sleep

@@ -16,6 +16,8 @@ of the pytest plugin open one for a test; :mod:`phi_finetune.testing.faults` has
 
 Where no client of Azure's is part of the test, :func:`fake_job`, :func:`fake_model`, :func:`fake_endpoint` and
 :func:`fake_workspace` give this library's own objects, and load nothing of Azure's.
+
+:func:`check_retry_policy` puts a retry policy of one's own through everything that a request may meet.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from phi_finetune.testing.credential import FakeCredential
     from phi_finetune.testing.fake_azure import FakeAzure, StillBilling, UnknownRoute, UnmetFault
     from phi_finetune.testing.light import JobStatus, fake_endpoint, fake_job, fake_model, fake_workspace
+    from phi_finetune.testing.policies import check_retry_policy
     from phi_finetune.testing.recording import NotRecorded, Recording, Replay, ScrubbingFailed
 
 __all__ = [
@@ -49,6 +52,7 @@ __all__ = [
     "StillBilling",
     "UnknownRoute",
     "UnmetFault",
+    "check_retry_policy",
     "fake_endpoint",
     "fake_job",
     "fake_model",
@@ -61,6 +65,7 @@ _HOMES = {
     "phi_finetune.emulator.runners.commands": ("CommandInputs", "CommandResult", "Commands"),
     "phi_finetune.testing.credential": ("FakeCredential",),
     "phi_finetune.testing.fake_azure": ("FakeAzure", "StillBilling", "UnknownRoute", "UnmetFault"),
+    "phi_finetune.testing.policies": ("check_retry_policy",),
     "phi_finetune.testing.recording": ("NotRecorded", "Recording", "Replay", "ScrubbingFailed"),
     "phi_finetune.testing.light": ("JobStatus", "fake_endpoint", "fake_job", "fake_model", "fake_workspace"),
 }
