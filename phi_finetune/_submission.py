@@ -46,7 +46,7 @@ def submit(finetune: Finetune, client: Client, *, again: bool) -> FinetuneJob:
 def _send(finetune: Finetune, client: Client, name: str, intent: dict[str, Any]) -> FinetuneJob:
     from phi_finetune._azure.jobs import build_pipeline, submit_pipeline
     from phi_finetune._azure.registry import find_component
-    from phi_finetune._azure.storage import upload
+    from phi_finetune._azure.uploads import upload
 
     finetune = _with_computes(finetune, client)
     plan = resolve(finetune, client)

@@ -209,9 +209,10 @@ class Transport(HttpTransport["Request", "Response"]):
 def _is_half(answer: Response) -> bool:
     """Whether an answer says that it is JSON, and cannot be read as JSON: it is as good as none.
 
-    An answer that is still to be streamed is not looked into; its reader reads it as it comes.
+    An answer that is still to be streamed is not looked into; its reader reads it as it comes. A part of a file that
+    was asked for as such (206) need not be a whole text.
     """
-    if "json" not in answer.headers.get("Content-Type", ""):
+    if answer.status_code == 206 or "json" not in answer.headers.get("Content-Type", ""):
         return False
     try:
         # azure-core's older kind of response has no such attribute.
