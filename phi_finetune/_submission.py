@@ -81,7 +81,7 @@ def _pipeline(
     """The job to submit, its files in the workspace's store."""
     from phi_finetune._azure.jobs import build_pipeline
     from phi_finetune._azure.registry import find_component
-    from phi_finetune._azure.storage import upload
+    from phi_finetune._azure.uploads import upload
 
     for warning in plan.warnings:
         client.notify(Warned(resource=f"job {name}", message=warning))

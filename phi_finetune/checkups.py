@@ -79,9 +79,9 @@ def doctor(client: Client, registry: str) -> Checkup:
 
 
 def _questions(client: Client, registry: str) -> Iterator[tuple[str, Callable[[], str]]]:
+    from phi_finetune._azure.blob_store import files_below
     from phi_finetune._azure.permissions import sign_in
     from phi_finetune._azure.registry import list_models
-    from phi_finetune._azure.storage import list_blobs
     from phi_finetune.compute import list_skus
 
     def token(scope: str) -> str:
@@ -94,7 +94,10 @@ def _questions(client: Client, registry: str) -> Iterator[tuple[str, Callable[[]
     yield "machine sizes", lambda: f"{len(list_skus(client))} with a GPU"
     yield f"registry {registry}", lambda: f"has {next(list_models(client, registry), 'no model')}"
     # A prefix that nothing is under: to list it takes the rights that reading takes, and gives next to nothing.
-    yield "blob store", lambda: f"can be read ({len(list_blobs(client, 'LocalUpload/none/'))} files listed)"
+    yield (
+        "blob store",
+        lambda: f"can be read ({len(list(files_below(client, 'LocalUpload/none/')))} files listed)",
+    )
 
 
 def _credential(client: Client) -> str:

@@ -28,6 +28,7 @@
     |-- UnexpectedAnswer                Azure answered something that cannot be read
     |-- OutcomeUnknown                  a change was sent, and whether it was applied is not known
     |-- DeadlineExceeded(TimeoutError)  a wait reached its limit
+    |-- UntrustedModel                  loading the model could run code that came with it
     |-- HostRefused                     a secret would have gone to a host that is not Azure's
     `-- MissingDependency(ImportError)  an extra of this library is not installed
 
@@ -69,6 +70,7 @@ __all__ = [
     "ServiceUnreachable",
     "SizeNotAllowed",
     "UnexpectedAnswer",
+    "UntrustedModel",
 ]
 
 
@@ -276,6 +278,18 @@ class InvalidData(PhiFinetuneError, ValueError):
 def _short(value: object) -> str:
     text = repr(value)
     return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}..."
+
+
+class UntrustedModel(PhiFinetuneError):
+    """Loading the model could run code that came with it, and nobody said that its maker is trusted.
+
+    Attributes:
+        findings: What was found, a line for each.
+    """
+
+    def __init__(self, what: str, *, findings: tuple[str, ...] = (), **details: Unpack[_Details]) -> None:
+        super().__init__(what, **details)
+        self.findings = findings
 
 
 class NameTaken(PhiFinetuneError):

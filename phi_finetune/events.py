@@ -15,6 +15,7 @@ __all__ = [
     "Created",
     "CredentialChosen",
     "Deleted",
+    "DownloadProgress",
     "Event",
     "JobMoved",
     "LeaseExpired",
@@ -23,6 +24,7 @@ __all__ = [
     "RequestSent",
     "SignedInAnew",
     "TrafficMoved",
+    "UploadProgress",
     "Uploaded",
     "Waiting",
     "Warned",
@@ -116,6 +118,19 @@ class ComputeReady(Event):
 
 
 @attrs.frozen
+class UploadProgress(Event):
+    """A part of a large file is in the workspace's blob store; a small file has only its :class:`Uploaded`.
+
+    Attributes:
+        sent_bytes: How much is there by now, what was there before included.
+        size_bytes: How much there is to come to.
+    """
+
+    sent_bytes: int
+    size_bytes: int
+
+
+@attrs.frozen
 class Uploaded(Event):
     """A file is in the workspace's blob store.
 
@@ -126,6 +141,19 @@ class Uploaded(Event):
 
     size_bytes: int
     reused: bool
+
+
+@attrs.frozen
+class DownloadProgress(Event):
+    """A part of a model's files has come.
+
+    Attributes:
+        received_bytes: How much has come by now.
+        size_bytes: How much there is to come.
+    """
+
+    received_bytes: int
+    size_bytes: int
 
 
 @attrs.frozen

@@ -27,6 +27,7 @@ COMPONENT = "chat_completion_pipeline"
 COMPONENT_REGISTRY = "azureml"
 _HELD_OUT = 10
 """One row of so many is held out where the data has no validation split."""
+_PIECE_BYTES = 1024 * 1024
 _SPLITS: Mapping[SplitName, str] = {
     "train": "train_file_path",
     "validation": "validation_file_path",
@@ -238,12 +239,14 @@ def _files(finetune: Finetune) -> dict[str, PlannedFile]:
     for name, value in finetune.parameters.items():
         if name in FILES and isinstance(value, (str, os.PathLike)) and not is_address(value):
             sha256, size_bytes = file_digest(value)
-            files[name] = PlannedFile(Path(value).name, sha256, size_bytes, partial(_read_whole, Path(value)))
+            files[name] = PlannedFile(Path(value).name, sha256, size_bytes, partial(_read, Path(value)))
     return files
 
 
-def _read_whole(path: Path) -> list[bytes]:
-    return [path.read_bytes()]
+def _read(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while piece := file.read(_PIECE_BYTES):
+            yield piece
 
 
 def _check_fits(compute: GpuCompute, sku: GpuSku, gpus: int, nodes: int) -> None:

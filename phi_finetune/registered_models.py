@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
 from collections.abc import Mapping
 from datetime import timedelta
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -17,7 +16,7 @@ from phi_finetune._handles import WithoutHandle, kept
 from phi_finetune._leases import lease_end, lease_tag
 from phi_finetune._lineage import DATA, DATA_DIGEST, JOB, MADE_BY, MODEL
 from phi_finetune._reconcile import Change, settle
-from phi_finetune.errors import InvalidParameter, NameTaken, NotFound, UnexpectedAnswer
+from phi_finetune.errors import InvalidParameter, NameTaken, NotFound
 from phi_finetune.events import AdoptedExisting, Created
 
 if TYPE_CHECKING:
@@ -151,20 +150,36 @@ class RegisteredModel(WithoutHandle):
         endpoint = EndpointSpec(name, auth, description, {**(tags or {}), **lease_tag(until)})
         return deploy(client, self, spec, endpoint, timeout)
 
-    def download(self, folder: str | os.PathLike[str]) -> Path:
-        """Copy the model's files into ``folder/<name>-<version>``; nothing half-written is left under that name.
+    def download(
+        self, folder: str | os.PathLike[str], *, max_bytes: int | None = None, trust: bool = False
+    ) -> Path:
+        """Copy the model's files into ``folder/<name>-<version>``; nothing half-written is ever under that name.
+
+        They come in parts, a few at a time, which :class:`~phi_finetune.events.DownloadProgress` tells of. No file is
+        held whole in memory, and nothing is unpacked, loaded or run.
+
+        Where something in the files would run code of the model's maker when it is loaded, a warning tells what: see
+        :func:`~phi_finetune.model_files.inspect`. Loaders of your own can refuse such a model with its ``check()``.
 
         Args:
             folder: Where to; made if it is not there.
+            max_bytes: The most that the files may come to, in bytes; None is as much as the disk has room for.
+            trust: True says that you trust whoever made the model: there is no warning.
 
         Returns:
             The folder with the files.
 
         Raises:
             NotFound: The model has no files.
-            InvalidParameter: The target is there already.
+            InvalidParameter: The target is there already or cannot be written, or the files come to more than
+                ``max_bytes`` or do not fit on the disk.
+            UnexpectedAnswer: A file's name is not safe to write: it leads out of the folder, means something to a
+                system, or is another's on a system that does not tell upper from lower case. No file was copied.
+            ServiceError: A file changed meanwhile.
         """
-        return _download(self._handle(), self, Path(folder))
+        from phi_finetune._downloading import download_model
+
+        return download_model(self._handle(), self, Path(folder), max_bytes=max_bytes, trust=trust)
 
     def _handle(self) -> Client:
         from phi_finetune._azure.client import attached
@@ -267,48 +282,3 @@ def _lineage(job: FinetuneJob) -> dict[str, str]:
 def _describe(job: FinetuneJob) -> str:
     base = (job.base_model or "a model").rpartition("/models/")[2].replace("/versions/", ":")
     return f"{base}, fine-tuned on {job.tags.get(DATA, 'chat data')} by job {job.name}"
-
-
-def _download(client: Client, model: RegisteredModel, folder: Path) -> Path:
-    from phi_finetune._azure.storage import blob_path, list_blobs, read_blob
-
-    target = folder / f"{model.name}-{model.version}"
-    if target.exists():
-        raise InvalidParameter(
-            "The target is there already",
-            resource=model.resource,
-            name="folder",
-            value=str(target),
-            allowed="a folder without it",
-        )
-    prefix = blob_path(model.uri).rstrip("/") + "/"
-    names = list_blobs(client, prefix)
-    if not names:
-        raise NotFound("The model has no files", resource=model.resource, why=f"nothing is under {prefix}")
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=f".{model.name}-") as scratch:
-        whole = Path(scratch) / "model"
-        for name in names:
-            file = whole / _inside(name.removeprefix(prefix), model)
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(read_blob(client, name))
-        os.replace(whole, target)
-    return target
-
-
-def _inside(name: str, model: RegisteredModel) -> PurePosixPath:
-    path = PurePosixPath(name)
-    if (
-        not path.is_absolute()
-        and ".." not in path.parts
-        and "\\" not in name
-        and ":" not in name
-        and path.parts
-    ):
-        return path
-    raise UnexpectedAnswer(
-        "A file of the model has a name that leads out of its folder",
-        resource=model.resource,
-        why="it was not downloaded, and neither was the rest",
-        next_call="look at the model's files in the studio; do not trust the model",
-    )

@@ -38,6 +38,7 @@ OWN: dict[str, Any] = {
     "name": "learning_rate",
     "value": -1.0,
     "file": "train.jsonl",
+    "findings": ("weights.bin: it is a pickle",),
     "row": 7,
     "path": "messages[2]",
     "rule": "unknown-role",

@@ -1,16 +1,30 @@
 from __future__ import annotations
 
+import os
+import random
+import signal
+import subprocess
+import sys
+import unicodedata
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 
 import pipelines
 import pytest
 from asking import ask
+from hypothesis import given
+from hypothesis import strategies as st
 from tuning import SIZE, Heard, content, finetune, sent, trained
 
 import phi_finetune as pf
-from phi_finetune.errors import InvalidParameter, NameTaken, NotFound, UnexpectedAnswer
-from phi_finetune.events import AdoptedExisting, Created
+from phi_finetune._file_names import check_names
+from phi_finetune.errors import InvalidParameter, NameTaken, NotFound, ServiceError, UnexpectedAnswer
+from phi_finetune.events import AdoptedExisting, Created, DownloadProgress, Event, RequestRetried
 from phi_finetune.testing import FakeAzure
+from phi_finetune.testing.faults import Answer, AnswerLost, Fault, HalfBody, Wrong
+
+MIB = 1024 * 1024
 
 
 def test_a_model_is_registered_with_its_lineage(fake_azure: FakeAzure, workspace: pf.Workspace) -> None:
@@ -127,17 +141,268 @@ def test_a_download_replaces_nothing(fake_azure: FakeAzure, workspace: pf.Worksp
     assert (caught.value.name, caught.value.resource) == ("folder", model.resource)
 
 
-@pytest.mark.parametrize("name", ["../out.txt", "a/../../out.txt", "a\\..\\out.txt", "c:out.txt"])
-def test_a_file_that_would_leave_the_folder_is_refused(
+def beside(folder: Path) -> list[str]:
+    """All that is in and around the folder of downloads."""
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+HOSTILE = [
+    *(
+        "../x",
+        "a/../../x",
+        "a/..",
+        "..",
+        ".",
+        "./x",
+        "a/./b",
+        "a//b",
+        "/abs",
+        "//server/share",
+        "data/../MLmodel",
+    ),
+    *("C:\\x", "c:x", "..\\x", "a\\..\\x", "file:stream", "a?b", "a*b", "a|b", "a<b", 'a"b'),
+    *("a\0b", "a\nb", "\x7f", "\u202egpj.exe", "a\u200db", "a\u2028b"),
+    *("con", "CON.txt", "nul", "aux/x", "x/com1.log", "LPT\u00b9", "prn .txt", "conin$"),
+    *("trail.", "trail ", " ", "...", "a. /b", "x/" + "y" * 300, "\u00e9" * 128),
+    *("mlmodel", "MLmodel/inner", "Data/config/x", "data/config", "data", "DATA/MODEL"),
+]
+
+
+@pytest.mark.parametrize("name", HOSTILE, ids=ascii)
+def test_a_file_of_a_hostile_name_is_refused(
     fake_azure: FakeAzure, workspace: pf.Workspace, tmp_path: Path, name: str
 ) -> None:
-    """A model whose files have such names is not downloaded at all."""
+    """A model with such a file is not downloaded at all: no byte is asked for, and nothing is written."""
     model = trained(fake_azure, workspace)
     fake_azure.cloud.storage.put(f"azureml/tune/trained_model/{name}", b"x")
-    with pytest.raises(UnexpectedAnswer, match="out of its folder"):
+    with pytest.raises(UnexpectedAnswer, match="not safe to write") as caught:
         model.download(tmp_path / "models")
-    assert list((tmp_path / "models").iterdir()) == []
-    assert [path.name for path in tmp_path.iterdir()] == ["models"]
+    assert caught.value.resource == model.resource
+    assert str(caught.value).isascii()
+    assert beside(tmp_path) == []
+    assert sent(fake_azure, "GET", "*/trained_model/*") == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "-rf",
+        "~",
+        "$HOME",
+        "...x",
+        "\u2026/x",
+        "%2e%2e/x",
+        "\ud7ff",
+        "a b",
+        "console",
+        "com10",
+        "\u00e9" * 127,
+    ],
+)
+def test_an_odd_name_that_harms_nobody_is_kept(
+    fake_azure: FakeAzure, workspace: pf.Workspace, tmp_path: Path, name: str
+) -> None:
+    """It is the file's name to the letter."""
+    model = trained(fake_azure, workspace)
+    fake_azure.cloud.storage.put(f"azureml/tune/trained_model/{name}", b"x")
+    assert (model.download(tmp_path) / name).read_bytes() == b"x"
+    assert [path.name for path in tmp_path.iterdir()] == [f"facts-{model.version}"]
+
+
+@given(
+    names=st.lists(
+        st.text(alphabet="aA.\u00e9\u0301e/\\: \0x1", min_size=1, max_size=6), min_size=1, max_size=4
+    )
+)
+def test_names_that_pass_are_those_of_so_many_files(names: list[str]) -> None:
+    """Whatever is let through makes as many files, none of them elsewhere, also where case does not count."""
+    try:
+        check_names(names, resource="model m:1")
+    except UnexpectedAnswer:
+        return
+    with TemporaryDirectory() as top:
+        folder = Path(top) / "in"
+        for name in names:
+            path = folder / unicodedata.normalize("NFC", name.casefold())
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.open("x").close()
+        assert len([path for path in folder.rglob("*") if path.is_file()]) == len(names)
+        assert list(Path(top).iterdir()) == [folder]
+
+
+@pytest.mark.parametrize(
+    "names", [["a/b", "A"], ["A", "a/b"], ["a", "A"], ["a/b", "A/c"], ["a", "a"]], ids=str
+)
+def test_names_clash_in_any_order(names: list[str]) -> None:
+    """A file and a folder, two files, or two spellings of one folder."""
+    with pytest.raises(UnexpectedAnswer, match="another file or folder"):
+        check_names(names, resource="model m:1")
+
+
+def test_the_marks_of_folders_are_no_files(
+    fake_azure: FakeAzure, workspace: pf.Workspace, tmp_path: Path
+) -> None:
+    """A job that writes through a mount leaves an empty blob for each folder."""
+    model = trained(fake_azure, workspace)
+    for folder in ("data", "data/model"):
+        fake_azure.cloud.storage.put(f"azureml/tune/trained_model/{folder}", b"", {"hdi_isfolder": "true"})
+    assert (model.download(tmp_path) / "data" / "model").is_dir()
+
+
+def big(azure: FakeAzure, size: int = 20 * MIB) -> bytes:
+    """A large file of the model: its content."""
+    content = random.Random(size).randbytes(size)
+    azure.cloud.storage.put("azureml/tune/trained_model/data/model/weights.bin", content)
+    azure.cloud.storage.put("azureml/tune/trained_model/data/empty.txt", b"")
+    return content
+
+
+def test_a_large_file_comes_in_parts(fake_azure: FakeAzure, tmp_path: Path) -> None:
+    """Of 8 MiB each, and their coming is told; an empty file is there too, and was not asked for."""
+    heard = Heard()
+    workspace = fake_azure.workspace(on_event=heard)
+    model = trained(fake_azure, workspace)
+    content = big(fake_azure)
+    folder = model.download(tmp_path)
+    assert (folder / "data/model/weights.bin").read_bytes() == content
+    assert (folder / "data/empty.txt").read_bytes() == b""
+    assert len(sent(fake_azure, "GET", "*/weights.bin")) == 3
+    assert sent(fake_azure, "GET", "*/empty.txt") == []
+    told = heard.of(DownloadProgress)
+    total = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    assert [event.received_bytes for event in told] == sorted({event.received_bytes for event in told})
+    assert told[-1] == DownloadProgress(model.resource, total, total)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        HalfBody("GET */weights.bin"),
+        AnswerLost("GET */weights.bin"),
+        Answer("GET */weights.bin", 503),
+        Answer("GET */weights.bin", 403, "AuthenticationFailed"),
+        Answer("GET */weights.bin", 401, "AuthenticationFailed"),
+        Answer("GET */azureml-blobstore-*", 403, "AuthenticationFailed"),
+        Wrong("GET */weights.bin", "Content-Type", "application/json"),
+    ],
+    ids=["cut", "lost", "503", "signature expired", "401", "list refused", "called JSON"],
+)
+def test_a_part_that_fails_is_asked_for_again(fake_azure: FakeAzure, tmp_path: Path, fault: Fault) -> None:
+    """That part alone; and a part of a file is never taken for half a JSON."""
+    heard = Heard()
+    workspace = fake_azure.workspace(on_event=heard)
+    model = trained(fake_azure, workspace)
+    content = big(fake_azure)
+    fake_azure.faults.next(fault)
+    assert (model.download(tmp_path) / "data/model/weights.bin").read_bytes() == content
+    refused = isinstance(fault, Answer) and fault.status in (401, 403)
+    assert len(heard.of(RequestRetried)) == (0 if refused or isinstance(fault, Wrong) else 1)
+    assert len(sent(fake_azure, "POST", "*/listSecrets")) == (2 if refused else 1)
+
+
+def test_a_file_that_changes_meanwhile_is_not_mixed(fake_azure: FakeAzure, tmp_path: Path) -> None:
+    """Parts of two contents never come together: the download ends, and nothing is left of it."""
+
+    def listen(event: Event) -> None:
+        if isinstance(event, DownloadProgress):
+            fake_azure.cloud.storage.put("azureml/tune/trained_model/data/model/weights.bin", b"x" * 60 * MIB)
+
+    workspace = fake_azure.workspace(on_event=listen)
+    model = trained(fake_azure, workspace)
+    big(fake_azure, 60 * MIB)
+    with pytest.raises(ServiceError, match="ConditionNotMet") as caught:
+        model.download(tmp_path / "models")
+    assert caught.value.next_call == "call again: the files are listed anew"
+    assert beside(tmp_path) == ["models"]
+
+
+def test_a_part_of_another_length_is_refused(
+    fake_azure: FakeAzure, workspace: pf.Workspace, tmp_path: Path
+) -> None:
+    """The store lists one size and gives another."""
+    sizes = iter([b"x" * 9])
+    model = trained(fake_azure, workspace)
+    path = "azureml/tune/trained_model/weights.bin"
+    fake_azure.cloud.storage.put_live(path, lambda: next(sizes, b"x" * 5))
+    with pytest.raises(UnexpectedAnswer, match="another part"):
+        model.download(tmp_path / "models")
+    assert beside(tmp_path) == ["models"]
+
+
+def test_a_download_has_a_limit(fake_azure: FakeAzure, workspace: pf.Workspace, tmp_path: Path) -> None:
+    """Nothing is asked for of a model that is larger; one as large as the limit is copied."""
+    model = trained(fake_azure, workspace)
+    total = sum(map(len, fake_azure.cloud.assets.model_files(model.id).values()))
+    with pytest.raises(InvalidParameter, match=f"come to {total:,} bytes") as caught:
+        model.download(tmp_path, max_bytes=total - 1)
+    assert (caught.value.name, caught.value.value) == ("max_bytes", total - 1)
+    assert beside(tmp_path) == []
+    assert model.download(tmp_path, max_bytes=total).is_dir()
+
+
+def test_a_model_that_does_not_fit_is_not_begun(
+    fake_azure: FakeAzure, workspace: pf.Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk is looked at before the first byte."""
+    model = trained(fake_azure, workspace)
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=10))
+    with pytest.raises(InvalidParameter, match="does not fit on the disk") as caught:
+        model.download(tmp_path)
+    assert (caught.value.name, caught.value.value) == ("folder", str(tmp_path))
+    assert sent(fake_azure, "GET", "*/trained_model/*") == []
+
+
+def test_a_folder_that_cannot_be_used_is_told(
+    fake_azure: FakeAzure, workspace: pf.Workspace, tmp_path: Path
+) -> None:
+    """As a wrong folder, not as an error of the system."""
+    model = trained(fake_azure, workspace)
+    (tmp_path / "file").write_text("x", encoding="utf-8")
+    with pytest.raises(InvalidParameter, match="cannot be written") as caught:
+        model.download(tmp_path / "file" / "models")
+    assert (caught.value.name, caught.value.resource) == ("folder", model.resource)
+    (tmp_path / f"facts-{model.version}").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(InvalidParameter, match="is there already"):
+        model.download(tmp_path)
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_target_that_appears_meanwhile_is_left_as_it_is(fake_azure: FakeAzure, tmp_path: Path) -> None:
+    """Whoever was first keeps what is there."""
+
+    def listen(event: Event) -> None:
+        if isinstance(event, DownloadProgress):
+            (tmp_path / f"facts-{model.version}" / "theirs").mkdir(parents=True, exist_ok=True)
+
+    workspace = fake_azure.workspace(on_event=listen)
+    model = trained(fake_azure, workspace)
+    with pytest.raises(InvalidParameter, match="cannot be written"):
+        model.download(tmp_path)
+    assert beside(tmp_path) == [f"facts-{model.version}", f"facts-{model.version}/theirs"]
+
+
+def test_a_download_that_is_killed_leaves_nothing_that_looks_whole(tmp_path: Path) -> None:
+    """Killed at its first part or after its last one, there is no folder of the model's name."""
+    script = """
+import os, signal, sys
+from tuning import trained
+from phi_finetune.events import DownloadProgress
+from phi_finetune.testing import FakeAzure
+
+def listen(event):
+    if isinstance(event, DownloadProgress) and event.received_bytes >= int(sys.argv[2]) * event.size_bytes:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+with FakeAzure() as azure:
+    trained(azure, azure.workspace(on_event=listen)).download(sys.argv[1])
+"""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
+    for when in ("0", "1"):
+        command = [sys.executable, "-c", script, str(tmp_path), when]
+        done = subprocess.run(command, env=environment, capture_output=True, check=False, timeout=60)
+        assert done.returncode == -signal.SIGKILL, done.stderr
+    assert len(list(tmp_path.iterdir())) == 2
+    assert [path.name for path in tmp_path.iterdir() if not path.name.startswith(".facts-")] == []
 
 
 def test_a_model_without_files_is_told(

@@ -346,9 +346,10 @@ def _refuse_redirect(request: Request, answer: Response) -> None:
 def _is_half(answer: Response) -> bool:
     """Whether an answer says that it is JSON, and cannot be read as JSON: it is as good as none.
 
-    An answer that is still to be streamed is not looked into; its reader reads it as it comes.
+    An answer that is still to be streamed is not looked into; its reader reads it as it comes. A part of a file that
+    was asked for as such (206) need not be a whole text.
     """
-    if "json" not in answer.headers.get("Content-Type", ""):
+    if answer.status_code == 206 or "json" not in answer.headers.get("Content-Type", ""):
         return False
     body = _content(answer)
     return bool(body) and not _reads(body)

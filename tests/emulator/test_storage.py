@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from asking import ask
 from azure.core.exceptions import HttpResponseError, ResourceExistsError, ResourceNotFoundError
-from azure.storage.blob import ContainerClient
+from azure.storage.blob import BlobBlock, ContainerClient
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -132,6 +132,81 @@ def test_unknown_block(cloud: Cloud) -> None:
     assert code(blob(cloud, "PUT", "big", body, query="&comp=blocklist")) == (400, "InvalidBlockList")
 
 
+def commit(cloud: Cloud, path: str, *names: str, where: str = "Latest") -> Response:
+    """Make a blob of blocks."""
+    listed = "".join(f"<{where}>{name}</{where}>" for name in names)
+    return blob(cloud, "PUT", path, f"<BlockList>{listed}</BlockList>".encode(), query="&comp=blocklist")
+
+
+def blocks(cloud: Cloud, path: str, which: str) -> str:
+    """The list of a blob's blocks."""
+    answer = blob(cloud, "GET", path, query=f"&comp=blocklist&blocklisttype={which}")
+    assert answer.status == 200
+    return answer.body.decode().partition("<BlockList>")[2].removesuffix("</BlockList>")
+
+
+def test_blocks_are_listed(cloud: Cloud) -> None:
+    """Blocks wait until a list names them; then they are the blob's, and what was not named is dropped."""
+    assert code(blob(cloud, "GET", "big", query="&comp=blocklist")) == (404, "BlobNotFound")
+    for name, data in (("b1", b"one"), ("b2", b"two!"), ("b3", b"x")):
+        blob(cloud, "PUT", "big", data, query=f"&comp=block&blockid={name}")
+    one = "<Block><Name>b1</Name><Size>3</Size></Block>"
+    two = "<Block><Name>b2</Name><Size>4</Size></Block>"
+    three = "<Block><Name>b3</Name><Size>1</Size></Block>"
+    waiting = f"<UncommittedBlocks>{one}{two}{three}</UncommittedBlocks>"
+    assert blocks(cloud, "big", "uncommitted") == waiting
+    assert blocks(cloud, "big", "committed") == "<CommittedBlocks></CommittedBlocks>"
+    assert commit(cloud, "big", "b2", "b1").status == 201
+    made = f"<CommittedBlocks>{two}{one}</CommittedBlocks>"
+    assert blocks(cloud, "big", "all") == f"{made}<UncommittedBlocks></UncommittedBlocks>"
+    answer = blob(cloud, "GET", "big", query="&comp=blocklist&blocklisttype=some")
+    assert code(answer) == (400, "InvalidQueryParameterValue")
+
+
+def test_a_blob_is_made_of_its_own_blocks_again(cloud: Cloud) -> None:
+    """A list that is sent twice makes the same blob twice; a block of both kinds is the one that waits."""
+    blob(cloud, "PUT", "big", b"one", query="&comp=block&blockid=b1")
+    blob(cloud, "PUT", "big", b"two", query="&comp=block&blockid=b2")
+    assert [commit(cloud, "big", "b1", "b2").status for _ in range(2)] == [201, 201]
+    assert blob(cloud, "GET", "big").body == b"onetwo"
+    blob(cloud, "PUT", "big", b"new", query="&comp=block&blockid=b2")
+    assert commit(cloud, "big", "b1", "b2", where="Uncommitted").status == 400
+    assert commit(cloud, "big", "b1", "b2", where="Committed").status == 201
+    assert blob(cloud, "GET", "big").body == b"onetwo"
+    blob(cloud, "PUT", "big", b"new", query="&comp=block&blockid=b2")
+    commit(cloud, "big", "b1", "b2")
+    assert blob(cloud, "GET", "big").body == b"onenew"
+
+
+def test_a_whole_blob_drops_the_blocks_that_wait(cloud: Cloud) -> None:
+    """Nothing of an upload in blocks is left after one in a single request."""
+    blob(cloud, "PUT", "big", b"one", query="&comp=block&blockid=b1")
+    blob(cloud, "PUT", "big", b"whole")
+    assert blocks(cloud, "big", "all") == (
+        "<CommittedBlocks></CommittedBlocks><UncommittedBlocks></UncommittedBlocks>"
+    )
+    assert code(commit(cloud, "big", "b1")) == (400, "InvalidBlockList")
+
+
+def test_names_of_blocks_are_of_one_length(cloud: Cloud) -> None:
+    """Another length is refused as long as blocks wait."""
+    blob(cloud, "PUT", "big", b"one", query="&comp=block&blockid=b1")
+    refused = blob(cloud, "PUT", "big", b"two", query="&comp=block&blockid=b02")
+    assert code(refused) == (400, "InvalidBlobOrBlock")
+    commit(cloud, "big", "b1")
+    assert blob(cloud, "PUT", "big", b"two", query="&comp=block&blockid=b02").status == 201
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_a_blob_is_read_as_long_as_it_is_the_same(cloud: Cloud, method: str) -> None:
+    """A read that names a version is refused once there is another."""
+    tag = blob(cloud, "PUT", "a", b"one").headers["ETag"]
+    assert blob(cloud, method, "a", if_match=tag).status == 200
+    assert blob(cloud, method, "a", if_match="*").status == 200
+    blob(cloud, "PUT", "a", b"two")
+    assert code(blob(cloud, method, "a", if_match=tag)) == (412, "ConditionNotMet")
+
+
 def test_who_may_read(cloud: Cloud) -> None:
     """A blob opens to its own signature and to a token for storage, and to nothing else."""
     cloud.storage.put("a", b"x")
@@ -222,6 +297,24 @@ class TestWithTheRealClient:
             walked = sorted(item.name for item in client.walk_blobs("a/", delimiter="/"))
             assert walked == [f"a/{number} & <x>.txt" for number in range(7)] + ["a/sub/"]
             assert [item.metadata for item in client.list_blobs("a/6", include=["metadata"])] == [{"n": "6"}]
+
+    def test_a_name_that_xml_cannot_hold(self) -> None:
+        """It is listed all the same."""
+        with FakeAzure() as azure:
+            azure.cloud.storage.put("a/\x01 & \ufffe.txt", b"x")
+            names = [item.name for item in self.container(azure).list_blobs("a/")]
+            assert names == ["a/\x01 & \ufffe.txt"]
+
+    def test_blocks_that_wait(self) -> None:
+        """They are listed with their sizes, and others than those of the blob."""
+        with FakeAzure() as azure:
+            client = self.container(azure).get_blob_client("big.bin")
+            client.stage_block("b1", b"one")
+            client.commit_block_list([BlobBlock("b1")])
+            client.stage_block("b2", b"two!")
+            committed, waiting = client.get_block_list("all")
+            assert [(block.id, block.size) for block in committed] == [("b1", 3)]
+            assert [(block.id, block.size) for block in waiting] == [("b2", 4)]
 
     def test_expired_signature(self) -> None:
         """An expired signature is an error of authentication."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -20,12 +20,14 @@ class Blob:
         etag: Changes with each write.
         modified: When it was written last.
         metadata: Names in lower case.
+        blocks: The blocks that it was made of, by name, with their sizes in bytes; none where it was put whole.
     """
 
     source: bytes | Callable[[], bytes]
     etag: str
     modified: datetime
     metadata: dict[str, str] = field(default_factory=dict)
+    blocks: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def data(self) -> bytes:
@@ -65,21 +67,51 @@ class Container:
         if only_new and path in self._blobs:
             raise ServiceError(409, "BlobAlreadyExists", "The specified blob already exists.")
         self._blobs[path] = blob
+        # Whatever was staged for the path is dropped (Azure's page "Put Block", remarks).
+        self._blocks.pop(path, None)
 
     def stage(self, path: str, block: str, data: bytes) -> None:
-        """Hold a block until a block list names it."""
-        self._blocks.setdefault(path, {})[block] = data
-
-    def take_blocks(self, path: str, blocks: Sequence[str]) -> bytes:
-        """The bytes of the staged blocks in this order; whatever else was staged for the path is dropped.
+        """Hold a block until a block list names it.
 
         Raises:
-            ServiceError: 400 where one was never staged.
+            ServiceError: 400 where its name is longer or shorter than those that are held (Azure's page "Put
+                Block").
         """
-        staged = self._blocks.pop(path, {})
-        if not set(blocks) <= set(staged):
-            raise ServiceError(400, "InvalidBlockList", "The specified block list is invalid.")
-        return b"".join(staged[block] for block in blocks)
+        staged = self._blocks.setdefault(path, {})
+        if any(len(block) != len(name) for name in staged):
+            raise ServiceError(400, "InvalidBlobOrBlock", "The specified blob or block content is invalid.")
+        staged[block] = data
+
+    def staged(self, path: str) -> Mapping[str, int]:
+        """The blocks that wait for a path, by name, with their sizes in bytes."""
+        return {name: len(data) for name, data in self._blocks.get(path, {}).items()}
+
+    def find_blocks(self, path: str, wanted: Sequence[tuple[str, str]]) -> list[tuple[str, bytes]]:
+        """The blocks of a list, with their bytes, in its order.
+
+        Args:
+            path: Of which blob.
+            wanted: For each block where to look, and its name: ``Uncommitted`` among the staged ones, ``Committed``
+                in the blob that is there, ``Latest`` in both, the staged ones first (Azure's page "Put Block List").
+
+        Raises:
+            ServiceError: 400 where one is not there.
+        """
+        staged, committed = self._blocks.get(path, {}), self._committed(path)
+        places = {"Uncommitted": staged, "Committed": committed, "Latest": {**committed, **staged}}
+        try:
+            return [(name, places[where][name]) for where, name in wanted]
+        except KeyError:
+            raise ServiceError(400, "InvalidBlockList", "The specified block list is invalid.") from None
+
+    def _committed(self, path: str) -> dict[str, bytes]:
+        blob = self._blobs.get(path)
+        found: dict[str, bytes] = {}
+        start = 0
+        for name, size in (blob.blocks if blob else {}).items():
+            found[name] = blob.data[start : start + size] if blob else b""
+            start += size
+        return found
 
     def delete(self, path: str) -> None:
         """Remove a blob.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from phi_finetune.emulator.core.errors import ServiceError
 from phi_finetune.emulator.core.http import Request, Response, empty
 from phi_finetune.emulator.storage.blobs import Blob, Container
-from phi_finetune.emulator.storage.listing import listing
+from phi_finetune.emulator.storage.listing import block_list, listing
 
 if TYPE_CHECKING:
     from phi_finetune.emulator.cloud import Cloud
@@ -21,7 +21,7 @@ STORAGE_AUDIENCE = "https://storage.azure.com"
 _META = "x-ms-meta-"
 _HTTP_TIME = "%a, %d %b %Y %H:%M:%S GMT"
 _RANGE = re.compile(r"bytes=(\d+)-(\d*)")
-_BLOCK = re.compile(rb"<(?:Latest|Uncommitted|Committed)>([^<]+)<")
+_BLOCK = re.compile(rb"<(Latest|Uncommitted|Committed)>([^<]+)<")
 
 
 def list_blobs(cloud: Cloud, request: Request) -> Response:
@@ -39,13 +39,18 @@ def head(cloud: Cloud, request: Request) -> Response:
     """A blob's properties."""
     container = _admit(cloud, request, "r")
     blob = container.get(request.params["blob"])
+    _check_unchanged(request, blob)
     return Response(200, _properties(request, blob), blob.data)
 
 
 def get(cloud: Cloud, request: Request) -> Response:
-    """A blob's bytes, or the range of them that was asked for."""
+    """A blob's bytes, or the range of them that was asked for; or the list of its blocks."""
     container = _admit(cloud, request, "r")
+    if request.query.get("comp") == "blocklist":
+        body = block_list(container, request.params["blob"], request.query.get("blocklisttype", "committed"))
+        return Response(200, {"Content-Type": "application/xml", "x-ms-version": _version(request)}, body)
     blob = container.get(request.params["blob"])
+    _check_unchanged(request, blob)
     headers = _properties(request, blob)
     data = blob.data
     asked = _RANGE.fullmatch(request.headers.get("x-ms-range") or request.headers.get("range") or "")
@@ -77,10 +82,12 @@ def put(cloud: Cloud, request: Request) -> Response:
         return empty(200, _stamp(request, blob))
     if what not in (None, "blocklist"):
         raise ServiceError(400, "InvalidQueryParameterValue", f"The emulator does not know comp={what}.")
-    data = request.body
+    blob = cloud.storage.blob(request.body, _metadata(request))
     if what == "blocklist":
-        data = container.take_blocks(path, [block.decode() for block in _BLOCK.findall(request.body)])
-    blob = cloud.storage.blob(data, _metadata(request))
+        wanted = [(where.decode(), name.decode()) for where, name in _BLOCK.findall(request.body)]
+        blocks = container.find_blocks(path, wanted)
+        blob.source = b"".join(data for _, data in blocks)
+        blob.blocks = {name: len(data) for name, data in blocks}
     container.put(path, blob, only_new=request.headers.get("if-none-match") == "*")
     return empty(201, {**_stamp(request, blob), "x-ms-request-server-encrypted": "true"})
 
@@ -102,6 +109,13 @@ def _admit(cloud: Cloud, request: Request, need: str) -> Container:
             409, "PublicAccessNotPermitted", "Public access is not permitted on this storage account."
         )
     return cloud.storage.container(request.params["container"])
+
+
+def _check_unchanged(request: Request, blob: Blob) -> None:
+    if request.headers.get("if-match", "*") not in ("*", f'"{blob.etag}"'):
+        raise ServiceError(
+            412, "ConditionNotMet", "The condition specified using HTTP conditional header(s) is not met."
+        )
 
 
 def _metadata(request: Request) -> dict[str, str]:
