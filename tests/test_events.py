@@ -29,6 +29,8 @@ VALUES: dict[str, Any] = {
     "before": "Queued",
     "elapsed_s": 3.0,
     "text": "a line",
+    "file": "user_logs/std_log.txt",
+    "read": {"user_logs/std_log.txt": 7},
     "traffic": {"default": 100},
     "message": "look at it",
 }
