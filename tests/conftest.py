@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
@@ -12,6 +16,8 @@ settings.register_profile("any-machine", deadline=None)
 settings.load_profile("any-machine")
 
 _TIDY = "test_bills.py"
+_MAY_SLEEP_S = 0.5
+"""The most that all tests together may sleep for real, in seconds (reliability.md R22)."""
 _OURS_TO_CLEAR = ("AZURE", "HF_", "IDENTITY_", "MLFLOW_", "MSI_", "PHI_FINETUNE_")
 
 
@@ -24,6 +30,26 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.name != _TIDY:
             item.add_marker(pytest.mark.leaves_running)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def nobody_sleeps() -> Iterator[None]:
+    """Fail where tests wait for real: waits are on the fake's clock, which costs no time."""
+    sleep, slept = time.sleep, dict[str, float]()
+
+    def counted(seconds: float) -> None:
+        # Python waits in this way for another process to end, which takes as long as that takes.
+        if sys._getframe(1).f_globals.get("__name__") != subprocess.__name__:
+            test = os.environ.get("PYTEST_CURRENT_TEST", "")
+            slept[test] = slept.get(test, 0.0) + seconds
+        sleep(seconds)
+
+    time.sleep = counted
+    try:
+        yield
+    finally:
+        time.sleep = sleep
+    assert sum(slept.values()) <= _MAY_SLEEP_S, f"tests slept: {slept}"
 
 
 @pytest.fixture(autouse=True)
