@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import attrs
 
 from phi_finetune._handles import WithoutHandle
+from phi_finetune._unshown import Unshown
 from phi_finetune.deployments import AuthMode, Deployment, DeploymentSpec, Probe, deployment_from_arm
 from phi_finetune.errors import ConfigurationError, InvalidParameter, PhiFinetuneError
 from phi_finetune.events import Deleted, Warned
@@ -135,7 +136,9 @@ class Endpoint(WithoutHandle):
             ScoringFailed: The endpoint did not answer; a subclass says how.
         """
         sampling = Sampling(temperature, top_p, do_sample, max_new_tokens, repetition_penalty)
-        answer = send(self._handle(), self, request_body(message, sampling), deployment)
+        question = request_body(message, sampling)
+        del message  # a traceback may show each function's variables
+        answer = send(self._handle(), self, question, deployment)
         return read_reply(answer, self.resource)
 
     def chat_many(
@@ -158,15 +161,16 @@ class Endpoint(WithoutHandle):
             )
         client, chosen = self._handle(), sampling or Sampling()
 
-        def ask(message: Turns) -> ChatReply:
-            return read_reply(send(client, self, request_body(message, chosen), None), self.resource)
+        def ask(question: Unshown) -> ChatReply:
+            return read_reply(send(client, self, question, None), self.resource)
 
-        waiting = iter(messages)
+        waiting = (request_body(message, chosen) for message in messages)
+        del messages  # a traceback may show each function's variables
         with ThreadPoolExecutor(max_workers=concurrency) as pool:
-            asked = deque(pool.submit(ask, message) for message in islice(waiting, concurrency))
+            asked = deque(pool.submit(ask, question) for question in islice(waiting, concurrency))
             while asked:
                 reply = asked.popleft().result()
-                asked.extend(pool.submit(ask, message) for message in islice(waiting, 1))
+                asked.extend(pool.submit(ask, question) for question in islice(waiting, 1))
                 yield reply
 
     def score(
@@ -184,8 +188,9 @@ class Endpoint(WithoutHandle):
         """
         from phi_finetune.scoring import read_json
 
-        value = body if isinstance(body, Mapping) else _read_request(Path(body))
-        return read_json(send(self._handle(), self, value, deployment), self.resource)
+        question = Unshown(body if isinstance(body, Mapping) else _read_request(Path(body)))
+        del body  # a traceback may show each function's variables
+        return read_json(send(self._handle(), self, question, deployment), self.resource)
 
     def write_request(
         self, row: Turns, path: str | os.PathLike[str], sampling: Sampling | None = None

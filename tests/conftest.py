@@ -7,9 +7,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from canaries import Canaries, all_records, told_by
 from hypothesis import settings
+
+from phi_finetune.errors import PhiFinetuneError
+from phi_finetune.testing import FakeAzure
 
 # A busy machine is no fault of the code, so hypothesis sets no time limit on an example.
 settings.register_profile("any-machine", deadline=None)
@@ -50,6 +55,28 @@ def nobody_sleeps() -> Iterator[None]:
     finally:
         time.sleep = sleep
     assert sum(slept.values()) <= _MAY_SLEEP_S, f"tests slept: {slept}"
+
+
+@pytest.fixture(autouse=True)
+def nothing_secret_is_told(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Fail where a test with a fake Azure lets a token, key or signature be logged, or told by an error of ours."""
+    if "fake_azure" not in request.fixturenames:
+        yield
+        return
+    azure: FakeAzure = request.getfixturevalue("fake_azure")
+    canaries, errors = Canaries(azure), list[PhiFinetuneError]()
+    monkeypatch.setattr(azure.cloud, "handle", canaries.listening(azure.cloud.handle))
+    made = PhiFinetuneError.__init__
+
+    def kept(self: PhiFinetuneError, *args: Any, **named: Any) -> None:
+        made(self, *args, **named)
+        errors.append(self)
+
+    monkeypatch.setattr(PhiFinetuneError, "__init__", kept)
+    with all_records() as records:
+        yield
+    assert canaries.seen_in(records.texts, and_texts=False) == []
+    assert canaries.seen_in((text for error in errors for text in told_by(error)), and_texts=False) == []
 
 
 @pytest.fixture(autouse=True)

@@ -24,6 +24,7 @@ LEVELS = {
     "events": 0,
     "protocols": 0,
     "_token_cache": 1,
+    "_unshown": 1,
     "_waiting": 1,
     "catalog": 1,
     "credentials": 1,

@@ -11,9 +11,16 @@ from uuid import uuid4
 import attrs
 
 from phi_finetune._azure.hosts import scope_for
-from phi_finetune.errors import AuthenticationFailed, ServiceUnreachable, UnexpectedAnswer
+from phi_finetune.errors import (
+    AuthenticationFailed,
+    PhiFinetuneError,
+    ServiceUnreachable,
+    UnexpectedAnswer,
+)
 
 if TYPE_CHECKING:
+    from azure.core.rest import HttpRequest
+
     from phi_finetune._azure.transport import Transport
     from phi_finetune._token_cache import CachedCredential
 
@@ -60,6 +67,23 @@ class Answer:
         )
 
 
+@attrs.frozen
+class _Call:
+    """A request to be sent. Its repr shows no secret: a URL may carry a signature, headers a key, a body anything."""
+
+    method: str
+    url: str = attrs.field(repr=False)
+    headers: Mapping[str, str] = attrs.field(repr=False)
+    body: object = attrs.field(repr=False)
+    content: bytes | None = attrs.field(repr=False)
+    signed: bool
+
+    @property
+    def asked(self) -> str:
+        """Method and path, for errors."""
+        return f"{self.method} {self.url.partition('?')[0]}"
+
+
 class Rest:
     """Sends requests with the right token, and gives every answer back."""
 
@@ -93,34 +117,48 @@ class Rest:
         Raises:
             ServiceUnreachable: No answer came.
         """
-        from azure.core.exceptions import AzureError, ClientAuthenticationError
-        from azure.core.rest import HttpRequest
-
         if query:
             url += ("&" if "?" in url else "?") + urlencode(query)
+        call = _Call(method, url, dict(headers or {}), body, content, signed)
+        # Whoever shows a traceback with the variables of each function shows none of these.
+        del url, query, headers, body, content
+        outcome = self._outcome(call)
+        if isinstance(outcome, Answer):
+            return outcome
+        raise outcome
+
+    def _outcome(self, call: _Call) -> Answer | PhiFinetuneError:
+        """The answer, or the error to raise: elsewhere, since here its traceback would hold the request."""
+        from azure.core.exceptions import AzureError, ClientAuthenticationError
+
+        try:
+            response = self._transport.send(self._request(call))
+        except ClientAuthenticationError as error:
+            return sign_in_lapsed(error)
+        except AzureError as error:
+            return ServiceUnreachable(
+                "Azure did not answer",
+                resource=call.asked,
+                why=_causes(error),
+                next_call="check the network and call again; a change is looked for before it is sent again",
+            )
+        except PhiFinetuneError as error:
+            return error.with_traceback(None)
+        lower = {name.lower(): value for name, value in response.headers.items()}
+        return Answer(response.status_code, lower, _content(response), call.asked)
+
+    def _request(self, call: _Call) -> HttpRequest:
+        from azure.core.rest import HttpRequest
+
         own = {
             "User-Agent": self._user_agent,
             "x-ms-client-request-id": str(uuid4()),
             "Accept": "application/json",
         }
-        if signed:
-            own["Authorization"] = f"Bearer {self._token(scope_for(url))}"
-        request = HttpRequest(method, url, headers={**own, **(headers or {})}, json=body, content=content)
-        asked = f"{method} {url.partition('?')[0]}"
-        try:
-            response = self._transport.send(request)
-        except ClientAuthenticationError as error:
-            raise sign_in_lapsed(error) from None
-        except AzureError as error:
-            # Not chained: azure-core's error holds the request, and with it the token.
-            raise ServiceUnreachable(
-                "Azure did not answer",
-                resource=asked,
-                why=_causes(error),
-                next_call="check the network and call again; a change is looked for before it is sent again",
-            ) from None
-        lower = {name.lower(): value for name, value in response.headers.items()}
-        return Answer(response.status_code, lower, _content(response), asked)
+        if call.signed:
+            own["Authorization"] = f"Bearer {self._token(scope_for(call.url))}"
+        headers = {**own, **call.headers}
+        return HttpRequest(call.method, call.url, headers=headers, json=call.body, content=call.content)
 
     def pages(self, url: str, *, query: Mapping[str, str]) -> Iterator[Answer]:
         """Every page of an ARM list, as it is asked for."""

@@ -9,16 +9,18 @@ from phi_finetune._azure.client import Client
 from phi_finetune._azure.paths import required, segment
 from phi_finetune._azure.rest import Answer
 from phi_finetune._azure.translate import expect
+from phi_finetune._unshown import Unshown
 from phi_finetune.errors import UnexpectedAnswer
 
 __all__ = ["child_runs", "log_from", "metric_history", "mlflow_runs", "run_details"]
 
 
 def run_details(client: Client, run: str) -> dict[str, Any]:
-    """State, error and log files of one run."""
+    """State, error and log files of one run; the addresses of the files, which carry signatures, are not shown."""
     url = f"{client.facts.api}/history/v1.0{client.path}/runs/{segment(run)}/details"
     answer = client.rest.send("GET", url, query={"api-version": "v1.0"})
-    return expect(answer, 200, doing="look up the run", resource=f"run {run}").json()
+    details = expect(answer, 200, doing="look up the run", resource=f"run {run}").json()
+    return {**details, "logFiles": Unshown(details.get("logFiles") or {})}
 
 
 def child_runs(client: Client, run: str) -> list[dict[str, Any]]:
@@ -59,9 +61,9 @@ def log_from(client: Client, run: str, details: Mapping[str, Any], name: str, st
 
 
 def _log_answer(client: Client, details: Mapping[str, Any], name: str, start: int) -> Answer:
-    url = str(required(required(details, "logFiles", "run"), name, "run"))
+    files: Mapping[str, str] = required(details, "logFiles", "run")
     headers = {"Range": f"bytes={start}-"} if start else {}
-    return client.rest.send("GET", url, headers=headers, signed=False)
+    return client.rest.send("GET", str(required(files, name, "run")), headers=headers, signed=False)
 
 
 def _signature_refused(answer: Answer) -> bool:

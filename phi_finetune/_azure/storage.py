@@ -12,6 +12,7 @@ import attrs
 from phi_finetune._azure.client import Client
 from phi_finetune._azure.rest import Answer
 from phi_finetune._azure.translate import expect, refuse
+from phi_finetune._unshown import SignedUrl, UnshownBytes
 from phi_finetune.errors import AuthenticationFailed, UnexpectedAnswer
 from phi_finetune.events import Uploaded
 
@@ -31,9 +32,9 @@ class _Store:
     sas: str = attrs.field(repr=False)
     until: float
 
-    def blob(self, path: str, query: str = "") -> str:
+    def blob(self, path: str, query: str = "") -> SignedUrl:
         parts = [part for part in (query, self.sas) if part]
-        return f"{self.url}/{quote(path)}" + ("?" + "&".join(parts) if parts else "")
+        return SignedUrl(f"{self.url}/{quote(path)}" + ("?" + "&".join(parts) if parts else ""))
 
 
 def upload(
@@ -59,7 +60,7 @@ def _put_file(client: Client, path: str, file_name: str, size_bytes: int, conten
     store = _store(client)
     # A small file costs less to send than to ask for; the store itself refuses to write it a second time.
     if size_bytes <= SENT_UNASKED_BYTES:
-        return not _send_small(client, store, path, b"".join(content), file_name)
+        return not _send_small(client, store, path, UnshownBytes(b"".join(content)), file_name)
     if _is_there(client, store, path, size_bytes):
         return True
     _send(client, store, path, content, file_name)
@@ -75,7 +76,7 @@ def list_blobs(client: Client, prefix: str) -> list[str]:
     marker = ""
     while True:
         query = f"restype=container&comp=list&prefix={quote(prefix, safe='')}&marker={quote(marker, safe='')}"
-        url = f"{store.url}?{query}" + (f"&{store.sas}" if store.sas else "")
+        url = SignedUrl(f"{store.url}?{query}" + (f"&{store.sas}" if store.sas else ""))
         answer = client.rest.send("GET", url, headers=_headers(), signed=not store.sas)
         expect(answer, 200, doing="list the blobs", resource=f"blobs under {prefix}")
         try:
@@ -157,15 +158,15 @@ def _put(client: Client, url: str, content: bytes, headers: Mapping[str, str]) -
     )
 
 
-def _blocks(content: Iterable[bytes]) -> Iterator[bytes]:
+def _blocks(content: Iterable[bytes]) -> Iterator[UnshownBytes]:
     block = bytearray()
     for piece in content:
         block += piece
         while len(block) >= BLOCK_BYTES:
-            yield bytes(block[:BLOCK_BYTES])
+            yield UnshownBytes(block[:BLOCK_BYTES])
             del block[:BLOCK_BYTES]
     if block:
-        yield bytes(block)
+        yield UnshownBytes(block)
 
 
 def _store(client: Client) -> _Store:
