@@ -62,10 +62,18 @@ class Diagnosis:
 
 def log_of(client: Client, run: str, details: Mapping[str, Any]) -> str:
     """All that a run has written so far, from the log files that its details name."""
-    from phi_finetune._azure.run_history import log_text
+    written = written_since(client, run, details, {})
+    return "".join(content.decode(errors="replace") for content in written.values())
+
+
+def written_since(
+    client: Client, run: str, details: Mapping[str, Any], read: Mapping[str, int]
+) -> dict[str, bytes]:
+    """What each log file of a run holds beyond the bytes that were read of it, by the files' names in order."""
+    from phi_finetune._azure.run_history import log_from
 
     files: Mapping[str, str] = details.get("logFiles") or {}
-    return "".join(log_text(client, files[name], f"log {name} of run {run}") for name in sorted(files))
+    return {name: log_from(client, run, details, name, read.get(name, 0)) for name in sorted(files)}
 
 
 def _log_tail(client: Client, run: str, details: Mapping[str, Any]) -> str:

@@ -19,6 +19,7 @@ from phi_finetune._handles import WithoutHandle, kept
 from phi_finetune._leases import check_ours, lease_end, lease_tag, lease_until, longer_lease
 from phi_finetune._leaving import DELETE_TIMEOUT, delete_surely
 from phi_finetune._lineage import MADE_BY
+from phi_finetune._unshown import Unshown
 from phi_finetune.deployments import AuthMode, Deployment, DeploymentSpec, Probe, deployment_from_arm
 from phi_finetune.errors import ConfigurationError, InvalidParameter, PhiFinetuneError
 from phi_finetune.events import Deleted, Warned
@@ -157,7 +158,9 @@ class Endpoint(WithoutHandle):
             ScoringFailed: The endpoint did not answer; a subclass says how.
         """
         sampling = Sampling(temperature, top_p, do_sample, max_new_tokens, repetition_penalty)
-        answer = send(self._handle(), self, request_body(message, sampling), deployment)
+        question = request_body(message, sampling)
+        del message  # a traceback may show each function's variables
+        answer = send(self._handle(), self, question, deployment)
         return read_reply(answer, self.resource)
 
     def chat_many(
@@ -180,15 +183,16 @@ class Endpoint(WithoutHandle):
             )
         client, chosen = self._handle(), sampling or Sampling()
 
-        def ask(message: Turns) -> ChatReply:
-            return read_reply(send(client, self, request_body(message, chosen), None), self.resource)
+        def ask(question: Unshown) -> ChatReply:
+            return read_reply(send(client, self, question, None), self.resource)
 
-        waiting = iter(messages)
+        waiting = (request_body(message, chosen) for message in messages)
+        del messages  # a traceback may show each function's variables
         with ThreadPoolExecutor(max_workers=concurrency) as pool:
-            asked = deque(pool.submit(ask, message) for message in islice(waiting, concurrency))
+            asked = deque(pool.submit(ask, question) for question in islice(waiting, concurrency))
             while asked:
                 reply = asked.popleft().result()
-                asked.extend(pool.submit(ask, message) for message in islice(waiting, 1))
+                asked.extend(pool.submit(ask, question) for question in islice(waiting, 1))
                 yield reply
 
     def score(
@@ -206,8 +210,9 @@ class Endpoint(WithoutHandle):
         """
         from phi_finetune.scoring import read_json
 
-        value = body if isinstance(body, Mapping) else _read_request(Path(body))
-        return read_json(send(self._handle(), self, value, deployment), self.resource)
+        question = Unshown(body if isinstance(body, Mapping) else _read_request(Path(body)))
+        del body  # a traceback may show each function's variables
+        return read_json(send(self._handle(), self, question, deployment), self.resource)
 
     def write_request(
         self, row: Turns, path: str | os.PathLike[str], sampling: Sampling | None = None

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 
 import attrs
@@ -188,9 +189,19 @@ class LogLine(Event):
 
     Attributes:
         text: The line, without its end.
+        file: The log file that it is in, as Azure names it.
+        read: How many bytes of each log file of the job have been told, this line's among them: where
+            ``job.events(after=line)`` goes on.
     """
 
     text: str
+    file: str = ""
+    read: Mapping[str, int] = attrs.field(factory=dict, hash=False)
+
+    @property
+    def position(self) -> int:
+        """Where the line ends in its file, in bytes; 0 where that is not known."""
+        return self.read.get(self.file, 0)
 
 
 @attrs.frozen

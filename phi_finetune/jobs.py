@@ -12,10 +12,11 @@ import attrs
 
 from phi_finetune._handles import WithoutHandle, kept
 from phi_finetune._lineage import DATA, MODEL
+from phi_finetune._log_lines import log_lines
 from phi_finetune._names import digest
 from phi_finetune._reconcile import DOUBTFUL, Change, settle
 from phi_finetune._waiting import Look, Patience, wait_for, watch
-from phi_finetune.diagnosis import Diagnosis, JobStep, diagnose, failure, log_of
+from phi_finetune.diagnosis import Diagnosis, JobStep, diagnose, failure, log_of, written_since
 from phi_finetune.errors import (
     ConfigurationError,
     InvalidParameter,
@@ -144,17 +145,27 @@ class FinetuneJob(WithoutHandle):
         if self.status != "Completed" and self.ended:
             raise failure(self.diagnose(), self.resource)
 
-    def events(self, *, timeout: timedelta = LONGEST_JOB) -> Iterator[Event]:
+    def events(self, *, timeout: timedelta = LONGEST_JOB, after: LogLine | None = None) -> Iterator[Event]:
         """Follow the job: its states, those of its steps, and each line of its log once, until it ends.
+
+        A line is told when its end has been written, or the job has ended.
 
         Args:
             timeout: How long at most.
+            after: The last line of its log that was told before, to go on after it: in another process too, as a
+                line can be pickled. States are told anew. None begins at the log's beginning.
 
         Raises:
             DeadlineExceeded: It has not ended in time; it goes on.
+            InvalidParameter: ``after`` is of another job.
         """
+        if after is not None and after.resource != self.resource:
+            raise InvalidParameter(
+                "The line is from another log", name="after", value=after.resource, allowed=self.resource
+            )
         call = self._limited(timeout)
-        for seen in watch(call._look_at_run(), call._patience(timeout)):
+        look = call._look_at_run({} if after is None else after.read)
+        for seen in watch(look, call._patience(timeout)):
             yield from seen.news
 
     def children(self) -> tuple[JobStep, ...]:
@@ -299,29 +310,30 @@ class FinetuneJob(WithoutHandle):
 
         return look
 
-    def _look_at_run(self) -> Callable[[], Look[str]]:
+    def _look_at_run(self, read: Mapping[str, int]) -> Callable[[], Look[str]]:
         from phi_finetune._azure.run_history import run_details
 
         client = self._handle()
         steps: dict[str, str] = {}
-        told: dict[str, Any] = {"status": None, "lines": 0}
+        told: dict[str, Any] = {"status": None, "read": read}
 
         def look() -> Look[str]:
             details = run_details(client, self.name)
             status = str(details.get("status"))
             if status not in GOING | ENDED:
                 raise _unknown_state(attrs.evolve(self, status=status))
-            log = log_of(client, self.name, details).splitlines()
-            moved, grew = status != told["status"], len(log) > told["lines"]
+            ended, moved = status in ENDED, status != told["status"]
+            written = written_since(client, self.name, details, told["read"])
+            lines = tuple(log_lines(self.resource, written, told["read"], whole=ended))
             # The pipeline writes a line whenever a step begins or ends.
-            children = self.children() if moved or grew else ()
+            children = self.children() if moved or lines else ()
             news: list[Event] = []
             if moved:
                 news.append(JobMoved(resource=self.resource, status=status, before=told["status"]))
             news.extend(_moved(children, steps))
-            news.extend(LogLine(resource=self.resource, text=line) for line in log[told["lines"] :])
-            told.update(status=status, lines=max(told["lines"], len(log)))
-            return Look(status, status if status in ENDED else None, news=tuple(news))
+            # Only now: a look that failed half-way has told nothing.
+            told.update(status=status, read=lines[-1].read if lines else told["read"])
+            return Look(status, status if ended else None, news=(*news, *lines))
 
         return look
 

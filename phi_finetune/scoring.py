@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import attrs
 
+from phi_finetune._unshown import Unshown
 from phi_finetune.chat_dataset import Conversation
 from phi_finetune.errors import (
     InvalidParameter,
@@ -84,12 +85,11 @@ class ChatReply:
         return self.text
 
 
-def request_body(turns: Turns, sampling: Sampling) -> dict[str, Any]:
+def request_body(turns: Turns, sampling: Sampling) -> Unshown:
     """A chat request in the form that Azure's chat-completion models take (azureml-examples, chat-completion)."""
-    return {
-        "input_data": {"input_string": messages_of(turns), "parameters": sampling.as_parameters()},
-        "params": {},
-    }
+    return Unshown(
+        input_data={"input_string": messages_of(turns), "parameters": sampling.as_parameters()}, params={}
+    )
 
 
 def messages_of(turns: Turns) -> list[dict[str, str]]:
@@ -116,7 +116,7 @@ def messages_of(turns: Turns) -> list[dict[str, str]]:
     )
 
 
-def send(client: Client, endpoint: Endpoint, body: Mapping[str, Any], deployment: str | None) -> Answer:
+def send(client: Client, endpoint: Endpoint, body: Unshown, deployment: str | None) -> Answer:
     """Send a request to an endpoint and give its good answer.
 
     The key is fetched once and kept in memory; a 401 fetches it anew. Headers are made for each request
@@ -191,18 +191,13 @@ def _text(value: Any, resource: str) -> str:
     )
 
 
-def _post(client: Client, endpoint: Endpoint, body: Mapping[str, Any], deployment: str | None) -> Answer:
-    headers: dict[str, str] = {}
-    if endpoint.auth == "key":
-        key = client.remember(_key_of(endpoint), lambda: _fetch_key(client, endpoint))
-        headers["Authorization"] = f"Bearer {key}"
-    if deployment is not None:
-        headers["azureml-model-deployment"] = deployment
+def _post(client: Client, endpoint: Endpoint, body: Unshown, deployment: str | None) -> Answer:
+    # No variable holds the headers: a traceback may show each function's variables.
     return client.rest.send(
         "POST",
         endpoint.scoring_uri,
-        body=dict(body),
-        headers=headers,
+        body=body,
+        headers=_headers(client, endpoint, deployment),
         signed=endpoint.auth != "key",
         scope=client.cloud.ml_scope,
     )
@@ -218,10 +213,20 @@ def _asked_anew(client: Client, endpoint: Endpoint, refusal: Answer, attempt: in
     return client.transport.wait_after(failed, f"POST {endpoint.scoring_uri}", "HTTP 401").is_over
 
 
-def _fetch_key(client: Client, endpoint: Endpoint) -> str:
+def _headers(client: Client, endpoint: Endpoint, deployment: str | None) -> dict[str, str]:
+    headers = {} if deployment is None else {"azureml-model-deployment": deployment}
+    if endpoint.auth == "key":
+        key = client.remember(_key_of(endpoint), lambda: _fetch_key(client, endpoint))
+        headers["Authorization"] = f"Bearer {key()}"
+    return headers
+
+
+def _fetch_key(client: Client, endpoint: Endpoint) -> Callable[[], str]:
+    """What gives the key: whoever looks through a handle's attributes does not come upon it."""
     from phi_finetune._azure.endpoints import keys
 
-    return keys(client, endpoint.name)[0]
+    key, _ = keys(client, endpoint.name)
+    return lambda: key
 
 
 def _key_of(endpoint: Endpoint) -> str:

@@ -381,7 +381,8 @@ class Workspace(WithoutHandle):
     def mlflow_client(self) -> MlflowClient:
         """A real MLflow client of the workspace's tracking service, with this workspace's credential.
 
-        No global tracking URI is set. It needs azureml-mlflow, which knows Azure's addresses.
+        No global tracking URI is set. It needs azureml-mlflow, which knows Azure's addresses. MLflow's telemetry is
+        off, unless MLflow was imported before, or ``MLFLOW_DISABLE_TELEMETRY`` is set.
 
         Raises:
             MissingDependency: azureml-mlflow is not installed.

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from canaries import Canaries, all_records, told_by
 from hypothesis import settings
+
+from phi_finetune.errors import PhiFinetuneError
+from phi_finetune.testing import FakeAzure
 
 # A busy machine is no fault of the code, so hypothesis sets no time limit on an example.
 settings.register_profile("any-machine", deadline=None)
 settings.load_profile("any-machine")
 
 _TIDY = "test_bills.py"
+_MAY_SLEEP_S = 0.5
+"""The most that all tests together may sleep for real, in seconds (reliability.md R22)."""
 _OURS_TO_CLEAR = ("AZURE", "HF_", "IDENTITY_", "MLFLOW_", "MSI_", "PHI_FINETUNE_")
 
 
@@ -24,6 +35,48 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.name != _TIDY:
             item.add_marker(pytest.mark.leaves_running)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def nobody_sleeps() -> Iterator[None]:
+    """Fail where tests wait for real: waits are on the fake's clock, which costs no time."""
+    sleep, slept = time.sleep, dict[str, float]()
+
+    def counted(seconds: float) -> None:
+        # Python waits in this way for another process to end, which takes as long as that takes.
+        if sys._getframe(1).f_globals.get("__name__") != subprocess.__name__:
+            test = os.environ.get("PYTEST_CURRENT_TEST", "")
+            slept[test] = slept.get(test, 0.0) + seconds
+        sleep(seconds)
+
+    time.sleep = counted
+    try:
+        yield
+    finally:
+        time.sleep = sleep
+    assert sum(slept.values()) <= _MAY_SLEEP_S, f"tests slept: {slept}"
+
+
+@pytest.fixture(autouse=True)
+def nothing_secret_is_told(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Fail where a test with a fake Azure lets a token, key or signature be logged, or told by an error of ours."""
+    if "fake_azure" not in request.fixturenames:
+        yield
+        return
+    azure: FakeAzure = request.getfixturevalue("fake_azure")
+    canaries, errors = Canaries(azure), list[PhiFinetuneError]()
+    monkeypatch.setattr(azure.cloud, "handle", canaries.listening(azure.cloud.handle))
+    made = PhiFinetuneError.__init__
+
+    def kept(self: PhiFinetuneError, *args: Any, **named: Any) -> None:
+        made(self, *args, **named)
+        errors.append(self)
+
+    monkeypatch.setattr(PhiFinetuneError, "__init__", kept)
+    with all_records() as records:
+        yield
+    assert canaries.seen_in(records.texts, and_texts=False) == []
+    assert canaries.seen_in((text for error in errors for text in told_by(error)), and_texts=False) == []
 
 
 @pytest.fixture(autouse=True)

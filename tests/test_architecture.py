@@ -26,6 +26,7 @@ LEVELS = {
     "_deadlines": 1,
     "_reconcile": 1,
     "_token_cache": 1,
+    "_unshown": 1,
     "_waiting": 1,
     "catalog": 1,
     "credentials": 1,

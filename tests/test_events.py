@@ -32,6 +32,8 @@ VALUES: dict[str, Any] = {
     "before": "Queued",
     "elapsed_s": 3.0,
     "text": "a line",
+    "file": "user_logs/std_log.txt",
+    "read": {"user_logs/std_log.txt": 7},
     "traffic": {"default": 100},
     "message": "look at it",
     "lease_until": datetime(2026, 11, 1, 12, tzinfo=UTC),

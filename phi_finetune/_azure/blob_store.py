@@ -12,6 +12,7 @@ import attrs
 from phi_finetune._azure.client import Client
 from phi_finetune._azure.rest import Answer
 from phi_finetune._azure.translate import expect
+from phi_finetune._unshown import SignedUrl
 from phi_finetune.errors import UnexpectedAnswer
 
 if TYPE_CHECKING:
@@ -49,9 +50,10 @@ class _Store:
     sas: str = attrs.field(repr=False)
     until: float
 
-    def address(self, path: str, query: str) -> str:
+    def address(self, path: str, query: str) -> SignedUrl:
         parts = [part for part in (query, self.sas) if part]
-        return f"{self.url}{'/' if path else ''}{quote(path)}" + ("?" + "&".join(parts) if parts else "")
+        where = f"{self.url}{'/' if path else ''}{quote(path)}"
+        return SignedUrl(where + ("?" + "&".join(parts) if parts else ""))
 
 
 def ask(

@@ -12,9 +12,16 @@ from uuid import uuid4
 
 import attrs
 
-from phi_finetune.errors import AuthenticationFailed, ServiceUnreachable, UnexpectedAnswer
+from phi_finetune.errors import (
+    AuthenticationFailed,
+    PhiFinetuneError,
+    ServiceUnreachable,
+    UnexpectedAnswer,
+)
 
 if TYPE_CHECKING:
+    from azure.core.rest import HttpRequest
+
     from phi_finetune._azure.hosts import Hosts
     from phi_finetune._azure.transport import Transport
     from phi_finetune._token_cache import CachedCredential
@@ -78,6 +85,24 @@ class Answer:
         )
 
 
+@attrs.frozen
+class _Call:
+    """A request to be sent. Its repr shows no secret: a URL may carry a signature, headers a key, a body anything."""
+
+    method: str
+    url: str = attrs.field(repr=False)
+    headers: Mapping[str, str] = attrs.field(repr=False)
+    body: object = attrs.field(repr=False)
+    content: bytes | None = attrs.field(repr=False)
+    signed: bool
+    scope: str | None
+
+    @property
+    def asked(self) -> str:
+        """Method and path, for errors."""
+        return f"{self.method} {self.url.partition('?')[0]}"
+
+
 class Rest:
     """Sends requests with the right token, and gives every answer back."""
 
@@ -117,30 +142,45 @@ class Rest:
             HostRefused: The host may not be spoken to, or sends the request elsewhere.
             ServiceUnreachable: No answer came.
         """
-        from azure.core.exceptions import AzureError, ClientAuthenticationError
-        from azure.core.rest import HttpRequest
-
         if query:
             url += ("&" if "?" in url else "?") + urlencode(query)
+        call = _Call(method, url, dict(headers or {}), body, content, signed, scope)
+        # Whoever shows a traceback with the variables of each function shows none of these.
+        del url, query, headers, body, content
+        outcome = self._outcome(call)
+        if isinstance(outcome, Answer):
+            return outcome
+        raise outcome
+
+    def _outcome(self, call: _Call) -> Answer | PhiFinetuneError:
+        """The answer, or the error to raise: elsewhere, since here its traceback would hold the request."""
+        from azure.core.exceptions import AzureError, ClientAuthenticationError
+
+        try:
+            sent = self._transport.deliver(self._request(call))
+        except ClientAuthenticationError as error:
+            return sign_in_lapsed(error)
+        except AzureError as error:
+            return _unreachable(call.asked, error, None)
+        except PhiFinetuneError as error:
+            return error.with_traceback(None)
+        if sent.answer is None:
+            return _unreachable(call.asked, sent.error, sent.gave_up)
+        lower = {name.lower(): value for name, value in sent.answer.headers.items()}
+        return Answer(sent.answer.status_code, lower, _content(sent.answer), call.asked, sent.gave_up)
+
+    def _request(self, call: _Call) -> HttpRequest:
+        from azure.core.rest import HttpRequest
+
         own = {
             "User-Agent": self._user_agent,
             "x-ms-client-request-id": str(uuid4()),
             "Accept": "application/json",
         }
-        if signed:
-            own["Authorization"] = f"Bearer {self._token(scope or self._hosts.scope_for(url))}"
-        request = HttpRequest(method, url, headers={**own, **(headers or {})}, json=body, content=content)
-        asked = f"{method} {url.partition('?')[0]}"
-        try:
-            sent = self._transport.deliver(request)
-        except ClientAuthenticationError as error:
-            raise sign_in_lapsed(error) from None
-        except AzureError as error:
-            raise _unreachable(asked, error, None) from None
-        if sent.answer is None:
-            raise _unreachable(asked, sent.error, sent.gave_up)
-        lower = {name.lower(): value for name, value in sent.answer.headers.items()}
-        return Answer(sent.answer.status_code, lower, _content(sent.answer), asked, sent.gave_up)
+        if call.signed:
+            own["Authorization"] = f"Bearer {self._token(call.scope or self._hosts.scope_for(call.url))}"
+        headers = {**own, **call.headers}
+        return HttpRequest(call.method, call.url, headers=headers, json=call.body, content=call.content)
 
     def pages(self, url: str, *, query: Mapping[str, str]) -> Iterator[Answer]:
         """Every page of an ARM list, as it is asked for."""

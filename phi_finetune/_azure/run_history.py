@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from phi_finetune._azure.client import Client
 from phi_finetune._azure.paths import required, segment
+from phi_finetune._azure.rest import Answer
 from phi_finetune._azure.translate import expect
+from phi_finetune._unshown import Unshown
+from phi_finetune.errors import UnexpectedAnswer
 
-__all__ = ["child_runs", "log_text", "metric_history", "mlflow_runs", "run_details"]
+__all__ = ["child_runs", "log_from", "metric_history", "mlflow_runs", "run_details"]
 
 
 def run_details(client: Client, run: str) -> dict[str, Any]:
-    """State, error and log files of one run."""
+    """State, error and log files of one run; the addresses of the files, which carry signatures, are not shown."""
     url = f"{client.facts.api}/history/v1.0{client.path}/runs/{segment(run)}/details"
     answer = client.rest.send("GET", url, query={"api-version": "v1.0"})
-    return expect(answer, 200, doing="look up the run", resource=f"run {run}").json()
+    details = expect(answer, 200, doing="look up the run", resource=f"run {run}").json()
+    return {**details, "logFiles": Unshown(details.get("logFiles") or {})}
 
 
 def child_runs(client: Client, run: str) -> list[dict[str, Any]]:
@@ -34,12 +38,39 @@ def child_runs(client: Client, run: str) -> list[dict[str, Any]]:
         query = {"api-version": "v1.0", "$continuationToken": str(token)}
 
 
-def log_text(client: Client, url: str, resource: str) -> str:
-    """A log file, from an address that carries its own signature; empty where there is none yet."""
-    answer = client.rest.send("GET", url, signed=False)
-    if answer.status == 404:
-        return ""
-    return expect(answer, 200, doing="read the log", resource=resource).body.decode(errors="replace")
+def log_from(client: Client, run: str, details: Mapping[str, Any], name: str, start: int = 0) -> bytes:
+    """What a log file of a run holds from a byte on; nothing where there is no such file or byte yet.
+
+    The address that the details give carries a signature, which lasts half an hour (pain.md); one that is refused
+    is asked for anew, once.
+    """
+    resource = f"log {name} of run {run}"
+    answer = _log_answer(client, details, name, start)
+    if _signature_refused(answer):
+        answer = _log_answer(client, run_details(client, run), name, start)
+    if answer.status in (404, 416):
+        return b""
+    body = expect(answer, 200, 206, doing="read the log", resource=resource).body
+    if answer.status == 200:
+        return body[start:]
+    if answer.headers.get("content-range", "").startswith(f"bytes {start}-"):
+        return body
+    raise UnexpectedAnswer(
+        "The store gave another part of the log than was asked for", resource=resource, next_call="call again"
+    )
+
+
+def _log_answer(client: Client, details: Mapping[str, Any], name: str, start: int) -> Answer:
+    files: Mapping[str, str] = required(details, "logFiles", "run")
+    headers = {"Range": f"bytes={start}-"} if start else {}
+    return client.rest.send("GET", str(required(files, name, "run")), headers=headers, signed=False)
+
+
+def _signature_refused(answer: Answer) -> bool:
+    """Whether an answer is about the signature in the address: 403 to Azure Storage (its page "Common REST API
+    error codes"), where a missing right has other codes."""
+    code = answer.headers.get("x-ms-error-code")
+    return answer.status == 401 or (answer.status == 403 and code == "AuthenticationFailed")
 
 
 def mlflow_runs(client: Client, job: str) -> list[dict[str, Any]]:

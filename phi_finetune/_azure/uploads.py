@@ -15,6 +15,7 @@ from phi_finetune._azure.client import Client
 from phi_finetune._azure.parallel import in_parallel
 from phi_finetune._azure.rest import Answer
 from phi_finetune._azure.translate import expect, refuse
+from phi_finetune._unshown import UnshownBytes
 from phi_finetune.errors import InvalidData, ServiceUnreachable
 from phi_finetune.events import Uploaded, UploadProgress
 
@@ -87,7 +88,7 @@ def upload(
     file = _File(f"LocalUpload/{sha256}/{file_name}", file_name, sha256, size_bytes)
     # A small file costs less to send than to ask for; the store itself refuses to write it a second time.
     if size_bytes <= SENT_UNASKED_BYTES:
-        reused = not _send_small(client, file, b"".join(content()))
+        reused = not _send_small(client, file, UnshownBytes(b"".join(content())))
     else:
         reused = _is_there(client, file)
         if not reused:
@@ -205,12 +206,12 @@ def _block_name(number: int, block: bytes) -> str:
     return base64.b64encode(f"{number:05d}-{digest}".encode()).decode()
 
 
-def _blocks(content: Iterable[bytes]) -> Iterator[bytes]:
+def _blocks(content: Iterable[bytes]) -> Iterator[UnshownBytes]:
     block = bytearray()
     for piece in content:
         block += piece
         while len(block) >= BLOCK_BYTES:
-            yield bytes(block[:BLOCK_BYTES])
+            yield UnshownBytes(block[:BLOCK_BYTES])
             del block[:BLOCK_BYTES]
     if block:
-        yield bytes(block)
+        yield UnshownBytes(block)

@@ -19,7 +19,7 @@ from phi_finetune.emulator.computes.routes import ROUTES as COMPUTES
 from phi_finetune.emulator.computes.state import Computes
 from phi_finetune.emulator.core.api_version import require_api_version
 from phi_finetune.emulator.core.clock import Clock, Progression
-from phi_finetune.emulator.core.errors import ServiceError, envelope, mlflow_envelope
+from phi_finetune.emulator.core.errors import ServiceError, blob_envelope, envelope, mlflow_envelope
 from phi_finetune.emulator.core.fault_queue import Faults
 from phi_finetune.emulator.core.faults import AnswerNeverCame, NobodyListens, RequestFault
 from phi_finetune.emulator.core.hosts import ARM
@@ -268,7 +268,8 @@ class Cloud:
             return json_answer(error.status, mlflow_envelope(error), error.headers)
         if route.errors == "blob":
             # A blob client reads the code from this header (wire.md 13.5).
-            return empty(error.status, {"x-ms-error-code": error.code, **error.headers})
+            headers = {"Content-Type": "application/xml", "x-ms-error-code": error.code, **error.headers}
+            return Response(error.status, headers, blob_envelope(error))
         if route.errors == "scoring":
             return json_answer(
                 error.status, {"error": {"code": error.code, "message": error.message}}, error.headers

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from xml.etree import ElementTree
 
 import pytest
 from asking import ask
@@ -61,6 +62,13 @@ def test_secret_lasts_as_long_as_asked_for(cloud: Cloud) -> None:
     assert cloud.handle(Request("PUT", url, {}, b"x")).status == 201
     cloud.clock.advance(timedelta(minutes=1))
     assert code(cloud.handle(Request("PUT", url, {}, b"x"))) == (403, "AuthenticationFailed")
+
+
+def test_a_refusal_has_a_body_of_xml(cloud: Cloud) -> None:
+    """It says the code again, and what it means."""
+    answer = blob(cloud, "GET", "a/b.txt")
+    assert answer.headers["Content-Type"] == "application/xml"
+    assert ElementTree.fromstring(answer.body).findtext("Code") == "BlobNotFound"
 
 
 def test_blob_is_put_read_and_deleted(cloud: Cloud) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from html import escape  # what XML needs too; xml.sax loads an HTTP client
 from typing import Any
 
-__all__ = ["ServiceError", "envelope", "mlflow_envelope"]
+__all__ = ["ServiceError", "blob_envelope", "envelope", "mlflow_envelope"]
 
 
 class ServiceError(Exception):
@@ -65,6 +66,14 @@ def envelope(error: ServiceError, *, request_id: str, region: str, when: datetim
             "additionalInfo": notes,
         }
     }
+
+
+def blob_envelope(error: ServiceError) -> bytes:
+    """The body of an error of Azure Storage (its page "Status and error codes")."""
+    code, message = escape(error.code), escape(error.message)
+    return (
+        f'<?xml version="1.0" encoding="utf-8"?><Error><Code>{code}</Code><Message>{message}</Message></Error>'
+    ).encode()
 
 
 def mlflow_envelope(error: ServiceError) -> dict[str, Any]:
