@@ -171,7 +171,7 @@ def test_four_blocks_go_at_a_time(fake_azure: FakeAzure) -> None:
             yield content[number * 8 * MIB :][: 8 * MIB]
 
     client = fake_azure.workspace(on_event=heard)._handle()
-    client._remembered["rest"] = Together(client.transport, client.credential, "test")
+    client._own["rest"] = Together(client.transport, client.credential, "test", client.hosts)
     address = upload(
         client,
         file_name="x.bin",
