@@ -5,6 +5,7 @@ from __future__ import annotations
 import runpy
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 import pipelines
 import pytest
@@ -116,6 +117,22 @@ CALLS: dict[str, tuple[Callable[[FakeAzure], None], Callable[[pf.Workspace], obj
 }
 
 
+def waits_for_the_transport(operation: Operation, fault: Fault) -> bool:
+    """Whether the verdict needs what the transport and azure-ai-ml's errors do not do yet."""
+    if operation.name == "submit a job":
+        return fault in ("half a JSON body", "body cut short")
+    return operation.kind == "question" and verdict(operation, fault) == "retry" and fault in _NOT_YET
+
+
+_NOT_YET = ("500", "502", "connection reset", "read timeout", *APPLIED)
+
+
+def later(operation: Operation, fault: Fault) -> Any:
+    """The cell, marked where it does not hold yet."""
+    marks = [pytest.mark.xfail(strict=True)] if waits_for_the_transport(operation, fault) else []
+    return pytest.param(operation, fault, marks=marks)
+
+
 def cells() -> list[tuple[Operation, Fault]]:
     """Every fault of every request that can meet it."""
     return [
@@ -124,6 +141,11 @@ def cells() -> list[tuple[Operation, Fault]]:
         for fault in FAULTS
         if not (operation.name in WITHOUT_JSON and fault in ("half a JSON body", "body cut short"))
     ]
+
+
+def named(part: object) -> str:
+    """A part of a cell, in a test's name."""
+    return str(getattr(part, "name", part)).replace(" ", "-")
 
 
 def comes_through(operation: Operation, retries: RetryPolicy, *faults: RequestFault) -> bool:
@@ -149,7 +171,9 @@ def comes_through(operation: Operation, retries: RetryPolicy, *faults: RequestFa
 
 
 @pytest.mark.parametrize(
-    ("operation", "fault"), cells(), ids=lambda part: getattr(part, "name", part).replace(" ", "-")
+    ("operation", "fault"),
+    [later(*cell) for cell in cells()],
+    ids=named,
 )
 def test_a_fault_comes_to_its_verdict(operation: Operation, fault: Fault) -> None:
     """It strikes once."""
@@ -193,8 +217,12 @@ def expected_sends(operation: Operation, fault: Fault) -> int:
 
 @pytest.mark.parametrize(
     ("operation", "fault"),
-    [cell for cell in cells() if cell[1] != "401, expired token"],
-    ids=lambda part: getattr(part, "name", part).replace(" ", "-"),
+    [
+        cell if cell[0].kind == "change" else later(*cell)
+        for cell in cells()
+        if cell[1] != "401, expired token"
+    ],
+    ids=named,
 )
 def test_no_layer_multiplies_what_is_sent(
     operation: Operation, fault: Fault, monkeypatch: pytest.MonkeyPatch
