@@ -119,7 +119,7 @@ _OF_ML: Final[Mapping[str, tuple[str, ...]]] = {
         "workspaces/datastores/read",
     ),
     "Endpoint.refresh": ("workspaces/onlineEndpoints/read",),
-    "Endpoint.chat": ("workspaces/onlineEndpoints/listKeys/action",),
+    "Endpoint.chat": ("workspaces/onlineEndpoints/listKeys/action", "workspaces/read"),
     "Endpoint.keys": ("workspaces/onlineEndpoints/listKeys/action",),
     "Endpoint.deployments": (
         "workspaces/onlineEndpoints/deployments/read",

@@ -166,8 +166,7 @@ def test_what_a_policy_says_is_what_is_sent(fake_azure: FakeAzure, policy: Retry
     fake_azure.faults.stop()
     assert len(sent(fake_azure, "GET", "*/jobs")) == 1 + recorded.let
     fake_azure.faults.next(AnswerLost("POST */cancel"))
-    with pytest.raises(PhiFinetuneError):
-        workspace.attach(job).cancel()
+    assert workspace.attach(job).cancel().status == "Canceled"
     assert len(sent(fake_azure, "POST", "*/cancel")) == 1
 
 

@@ -170,7 +170,6 @@ def cells() -> list[tuple[str, str, str]]:
         for lost in LOST
         for policy in POLICIES
         if not (lost in ("half", "cut") and change in WITHOUT_BODY)
-        if not (lost in ("half", "cut") and (change, policy) == ("job", "none"))
         if not (lost == "lost-then-409" and (policy == "none" or change == "cancel"))
     ]
 

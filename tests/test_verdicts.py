@@ -5,7 +5,6 @@ from __future__ import annotations
 import runpy
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
 
 import pipelines
 import pytest
@@ -117,22 +116,6 @@ CALLS: dict[str, tuple[Callable[[FakeAzure], None], Callable[[pf.Workspace], obj
 }
 
 
-def waits_for_the_transport(operation: Operation, fault: Fault) -> bool:
-    """Whether the verdict needs what the transport and azure-ai-ml's errors do not do yet."""
-    if operation.name == "submit a job":
-        return fault in ("half a JSON body", "body cut short")
-    return operation.kind == "question" and verdict(operation, fault) == "retry" and fault in _NOT_YET
-
-
-_NOT_YET = ("500", "502", "connection reset", "read timeout", *APPLIED)
-
-
-def later(operation: Operation, fault: Fault) -> Any:
-    """The cell, marked where it does not hold yet."""
-    marks = [pytest.mark.xfail(strict=True)] if waits_for_the_transport(operation, fault) else []
-    return pytest.param(operation, fault, marks=marks)
-
-
 def cells() -> list[tuple[Operation, Fault]]:
     """Every fault of every request that can meet it."""
     return [
@@ -172,7 +155,7 @@ def comes_through(operation: Operation, retries: RetryPolicy, *faults: RequestFa
 
 @pytest.mark.parametrize(
     ("operation", "fault"),
-    [later(*cell) for cell in cells()],
+    cells(),
     ids=named,
 )
 def test_a_fault_comes_to_its_verdict(operation: Operation, fault: Fault) -> None:
@@ -217,11 +200,7 @@ def expected_sends(operation: Operation, fault: Fault) -> int:
 
 @pytest.mark.parametrize(
     ("operation", "fault"),
-    [
-        cell if cell[0].kind == "change" else later(*cell)
-        for cell in cells()
-        if cell[1] != "401, expired token"
-    ],
+    [cell for cell in cells() if cell[1] != "401, expired token"],
     ids=named,
 )
 def test_no_layer_multiplies_what_is_sent(
