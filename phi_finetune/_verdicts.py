@@ -103,6 +103,7 @@ _LOST: Final[tuple[Fault, ...]] = (
     "applied, then timeout",
 )
 """After these it is not known whether the request was carried out."""
+_CARRIED_OUT: Final[tuple[Fault, ...]] = ("applied, then reset", "applied, then timeout")
 
 _EVERYWHERE: Final[Mapping[Fault, Verdict]] = {
     **dict.fromkeys(FAULTS, "retry"),
@@ -119,7 +120,7 @@ VERDICTS: Final[Mapping[Kind, Mapping[Fault, Verdict]]] = {
     "read": _EVERYWHERE,
     "wait": {**_EVERYWHERE, "409": "retry"},
     "change": _LOOKED_FOR,
-    "file": {**_EVERYWHERE, "409": "reconcile"},
+    "file": {**_EVERYWHERE, **dict.fromkeys(_CARRIED_OUT, "reconcile"), "409": "reconcile"},
     "question": _EVERYWHERE,
     "action": _LOOKED_FOR,
 }

@@ -187,6 +187,8 @@ def expected_sends(operation: Operation, fault: Fault) -> int:
     sends = 1 if refused else ATTEMPTS
     if operation.kind == "wait":
         return LOOKS_MAY_FAIL * sends
+    if operation.kind == "file" and fault in APPLIED:
+        return 2 * sends  # the first file is found, and the second is another request of the same form
     if operation.kind == "file" and fault == "409":
         return 2  # once unless it is there, and once whatever is there, for half of it may be
     if (operation.name, fault) == ("submit a job", "half a JSON body"):

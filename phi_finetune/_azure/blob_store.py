@@ -18,7 +18,7 @@ from phi_finetune.errors import UnexpectedAnswer
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
-__all__ = ["StoredFile", "ask", "blob_path", "files_below", "read_xml"]
+__all__ = ["StoredFile", "ask", "blob_path", "files_below", "open_store", "read_xml"]
 
 API = "2024-10-01-preview"
 BLOB_API = "2023-11-03"
@@ -87,6 +87,11 @@ def ask(
             break
         _forget(client, store)
     return answer
+
+
+def open_store(client: Client) -> None:
+    """Find out where the store is, and get a signature for it, so that whatever fails afterwards is about a blob."""
+    _store(client)
 
 
 def files_below(client: Client, prefix: str) -> Iterator[StoredFile]:

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import attrs
 
-from phi_finetune._azure.blob_store import ask, read_xml
+from phi_finetune._azure.blob_store import ask, open_store, read_xml
 from phi_finetune._azure.client import Client
 from phi_finetune._azure.parallel import in_parallel
 from phi_finetune._azure.rest import Answer
@@ -193,6 +193,7 @@ def _put(
     Raises:
         ServiceUnreachable: The answer was lost, and nothing was written.
     """
+    open_store(client)
     try:
         return ask(client, "PUT", file.path, query=query, content=content, headers=headers)
     except ServiceUnreachable:
