@@ -19,19 +19,19 @@ When = Literal["before", "after"]
 @contextmanager
 def interrupted(monkeypatch: pytest.MonkeyPatch, cloud: Cloud, *at: int, when: When) -> Iterator[None]:
     """A Ctrl-C before or after the requests of these numbers, counted from 1, are carried out."""
-    handle, seen = Cloud.handle, 0
+    handle, seen = cloud.handle, 0
 
-    def stop(self: Cloud, request: Request) -> Response:
+    def stop(request: Request) -> Response:
         nonlocal seen
         seen += 1
         strikes = seen in at
         if strikes and when == "before":
             raise KeyboardInterrupt
-        answer = handle(self, request)
+        answer = handle(request)
         if strikes:
             raise KeyboardInterrupt
         return answer
 
     with monkeypatch.context() as patch:
-        patch.setattr(Cloud, "handle", stop)
+        patch.setattr(cloud, "handle", stop)
         yield
