@@ -14,6 +14,7 @@ from mlflow import MlflowClient
 from pandas import DataFrame
 
 import phi_finetune as pf
+from phi_finetune.checkups import Checkup
 from phi_finetune.credentials import Chain, ManagedIdentity
 from phi_finetune.diagnosis import Diagnosis, JobStep
 from phi_finetune.endpoints import EndpointKeys
@@ -32,6 +33,7 @@ from phi_finetune.protocols import (
 )
 from phi_finetune.retries import PatientRetries
 from phi_finetune.scoring import ChatReply, Turns
+from phi_finetune.sweeps import Swept
 from phi_finetune.testing import fake_endpoint, fake_job, fake_model, fake_workspace
 
 
@@ -144,6 +146,15 @@ def asking(model: pf.RegisteredModel, row: pf.Conversation) -> None:
         assert_type(endpoint.shift_traffic({"blue": 100}), pf.Endpoint)
         assert_type(endpoint.deployments(), tuple[pf.Deployment, ...])
         assert_type(pf.write_request(row, "request.json"), Path)
+
+
+def leasing(ws: pf.Workspace, model: pf.RegisteredModel, cluster: pf.GpuCompute) -> None:
+    """What costs money may say until when it stays, and is swept after that."""
+    with model.deploy(instance_type="Standard_NC24ads_A100_v4", lease=timedelta(hours=2)) as endpoint:
+        assert_type(endpoint.extend(timedelta(hours=3)), pf.Endpoint)
+    assert_type(cluster.ensure(lease=timedelta(days=1)).extend(timedelta(days=2)), pf.GpuCompute)
+    assert_type(ws.sweep(dry_run=True), tuple[Swept, ...])
+    assert_type(ws.doctor(), Checkup)
 
 
 def failing(job: pf.FinetuneJob) -> None:
