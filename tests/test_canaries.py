@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import pickle
+import re
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
@@ -119,7 +120,8 @@ def test_nothing_secret_is_logged_over_a_real_socket(
         )
         assert workspace.job("tune").logs()
         assert workspace.model("facts").download(tmp_path / "facts").is_dir()
-    assert [text for text in records.texts if "sig=REDACTED" in text]
+    # Another library, once it is loaded, leaves signatures out of every record too, and writes so in brackets.
+    assert [text for text in records.texts if re.search(r"sig=\[?REDACTED", text)]
     assert canaries.seen_in(records.texts) == []
 
 
