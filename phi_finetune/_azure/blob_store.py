@@ -79,13 +79,18 @@ def ask(
         headers: Further headers.
     """
     sent = {"x-ms-version": BLOB_API, "Accept": "application/xml", **headers}
-    for _ in range(SIGNATURES_TRIED):
-        store = _store(client)
-        url = store.address(path, query)
-        answer = client.rest.send(method, url, content=content, headers=sent, signed=not store.sas)
+
+    def send(store: _Store) -> Answer:
+        return client.rest.send(
+            method, store.address(path, query), content=content, headers=sent, signed=not store.sas
+        )
+
+    answer = send(store := _store(client))
+    for _ in range(SIGNATURES_TRIED - 1):
         if not (store.sas and _refuses_signature(answer)):
             break
         _forget(client, store)
+        answer = send(store := _store(client))
     return answer
 
 
