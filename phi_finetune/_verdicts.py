@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, get_args
 
 import attrs
 
@@ -38,23 +38,7 @@ Fault: TypeAlias = Literal[
 ]
 """The fifteen of reliability.md 1.1."""
 
-FAULTS: Final[tuple[Fault, ...]] = (
-    "429 with Retry-After",
-    "429",
-    "503",
-    "500",
-    "502",
-    "409",
-    "connection reset",
-    "connection refused",
-    "read timeout",
-    "connect timeout",
-    "401, expired token",
-    "half a JSON body",
-    "body cut short",
-    "applied, then reset",
-    "applied, then timeout",
-)
+FAULTS: Final[tuple[Fault, ...]] = get_args(Fault)
 
 
 @attrs.frozen

@@ -12,6 +12,7 @@ import pytest
 from azure.core.credentials import AccessToken
 
 import phi_finetune as pf
+from phi_finetune.credentials import ServicePrincipal
 from phi_finetune.errors import (
     ConfigurationError,
     DeadlineExceeded,
@@ -147,6 +148,17 @@ def test_a_token_is_fetched_once_for_all(slow: FakeAzure) -> None:
     for seconds in range(1, 5):
         ws.with_options(timeout=timedelta(seconds=seconds)).job("tune")
     assert credential.given == 1
+
+
+def test_options_of_the_first_call_do_not_stay(slow: FakeAzure) -> None:
+    """The workspace signs in later as its own policy says, whoever asked first."""
+    principal = ServicePrincipal(
+        tenant_id=slow.tenant_id, client_id=slow.client_id, client_secret=slow.client_secret
+    )
+    ws = slow.workspace(credential=principal)
+    ws.with_options(retries=NoRetries()).job("tune")
+    slow.faults.next(Answer("POST */oauth2/v2.0/token", 503))
+    assert ws.job("tune").name == "tune"
 
 
 def test_an_object_with_options_is_the_same_object(slow: FakeAzure) -> None:

@@ -114,6 +114,7 @@ class Client:
         self._call_timeout: timedelta | None = None
         self._deadline: Deadline | None = None
         self._outside: Client | None = None
+        self._origin: Client | None = None
 
     @property
     def path(self) -> str:
@@ -176,7 +177,7 @@ class Client:
 
     def _copy(self) -> Client:
         other = copy.copy(self)
-        other._own = {}
+        other._own, other._origin = {}, self._origin or self
         return other
 
     @property
@@ -326,7 +327,8 @@ class Client:
     def _build_first_transport(self) -> Transport:
         from phi_finetune._azure.transport import Transport
 
-        first = self.outside_calls()
+        # All handles of the workspace sign in through this one, so no options of one of them go into it.
+        first = self._origin or self
         return Transport(
             retries=first._retries,
             clock=first.clock,
@@ -346,7 +348,9 @@ class Client:
         credential = chosen if isinstance(chosen, CachedCredential) else CachedCredential(chosen)
         if credential.attempts:
             won = credential.attempts[-1]
-            self.notify(CredentialChosen(resource=f"credential {won.name}", took_s=won.took_s))
+            (self._origin or self).notify(
+                CredentialChosen(resource=f"credential {won.name}", took_s=won.took_s)
+            )
         return credential
 
     def _build_rest(self) -> Rest:
