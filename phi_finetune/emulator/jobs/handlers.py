@@ -166,6 +166,7 @@ def _outputs(job: Job) -> dict[str, Any]:
 
 def _notes(job: Job) -> dict[str, str]:
     if job.spec.kind == "Command":
+        # service.md has the property; its value is assumed.
         return {"_azureml.ComputeTargetType": "amlctrain"}
     settings = job.spec.properties.get("settings") or {}
     return {

@@ -38,6 +38,7 @@ _RUN_TYPES = {
     "FineTuning": "azureml.PipelineRun",
     "Pipeline": "azureml.PipelineRun",
 }
+"""What run history calls a job of each kind; the word for a command is assumed."""
 _CANCELING = timedelta(seconds=15)  # met twice: a poller sees the request before the end (wire.md 13.3)
 
 

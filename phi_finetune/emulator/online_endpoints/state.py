@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from phi_finetune.emulator.core.errors import ServiceError
+from phi_finetune.emulator.core.hosted import Hosted
 from phi_finetune.emulator.core.operations import Operation
 from phi_finetune.emulator.online_endpoints import refusals, rules
 from phi_finetune.emulator.online_endpoints.deployment import Deployment
@@ -26,14 +28,11 @@ _UPDATE = timedelta(seconds=20)
 _DELETION = timedelta(minutes=2)
 
 
-class OnlineEndpoints:
+class OnlineEndpoints(Hosted[Endpoint]):
     """The online endpoints of one cloud."""
 
     def __init__(self, cloud: Cloud) -> None:
-        self._cloud = cloud
-        self._endpoints: dict[str, Endpoint] = {}
-        self._reserved: set[str] = set()
-        self._resting: dict[str, datetime] = {}
+        super().__init__(cloud)
         self.made: list[Deployment] = []
         """Every deployment that there is or was, the oldest first."""
         self.keys = Keys(cloud)
@@ -42,37 +41,13 @@ class OnlineEndpoints:
         """Whether a key or token of an endpoint was handed out here, also if it is no longer good."""
         return self.keys.knows(key)
 
-    def owns_host(self, host: str) -> bool:
-        """Whether an endpoint answers on this host."""
-        return self.on_host(host) is not None
-
-    def on_host(self, host: str) -> Endpoint | None:
-        """The endpoint that answers on a host."""
-        # A door asks while other threads make endpoints, hence the copy that all() gives.
-        return next((endpoint for endpoint in self.all() if endpoint.host == host), None)
-
-    def reserve(self, name: str) -> None:
-        """Let a name belong to somebody else in the region."""
-        self._reserved.add(name.lower())
-
-    def all(self) -> tuple[Endpoint, ...]:
-        """Every endpoint, the oldest first."""
-        return tuple(self._endpoints.values())
+    def missing(self, name: str) -> ServiceError:
+        """404 for an endpoint."""
+        return refusals.endpoint_missing(name, self._cloud.workspace.name)
 
     def deployments(self) -> tuple[Deployment, ...]:
         """Every deployment of every endpoint."""
         return tuple(one for endpoint in self.all() for one in endpoint.deployments.values())
-
-    def find(self, name: str) -> Endpoint:
-        """An endpoint by its name, in any case.
-
-        Raises:
-            ServiceError: 404 where there is none.
-        """
-        endpoint = self._endpoints.get(name.lower())
-        if endpoint is None:
-            raise refusals.endpoint_missing(name, self._cloud.workspace.name)
-        return endpoint
 
     def put(self, name: str, spec: EndpointSpec) -> tuple[Endpoint, bool]:
         """Make an endpoint, or change one; and whether it is new.
@@ -137,7 +112,7 @@ class OnlineEndpoints:
         rules.check_name("endpoint", name)
         if name.lower() in self._reserved:
             raise refusals.name_taken()
-        if self._resting.get(name.lower(), self._cloud.clock.now()) > self._cloud.clock.now():
+        if self._is_resting(name):
             raise refusals.name_resting()
         if len(self._endpoints) >= rules.ENDPOINTS_PER_REGION:
             raise refusals.endpoint_quota(self._cloud.subscription_id, rules.ENDPOINTS_PER_REGION)
@@ -155,9 +130,7 @@ class OnlineEndpoints:
         return self._cloud.operations.start(_KIND, lasts, lambda: None)
 
     def _forget(self, endpoint: Endpoint) -> None:
-        self._endpoints.pop(endpoint.name.lower(), None)
-        _, gone = endpoint.operation.progress.entered[-1]
-        self._resting[endpoint.name.lower()] = gone + self._cloud.settings.endpoint_name_rest
+        self._let_go(endpoint)
         for deployment in endpoint.deployments.values():
             deployment.ended = deployment.ended or endpoint.operation.ended
 

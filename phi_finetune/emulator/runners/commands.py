@@ -128,7 +128,7 @@ def _step(command: CommandInputs, result: CommandResult, failure: Failure | None
 
 
 def _failure(command: CommandInputs, result: CommandResult) -> Failure:
-    # The form is the one that Azure ML's users quote; what follows "Error:" is taken from the log's end.
+    # The form is assumed: no source for it was found. What follows "Error:" is taken from the log's end.
     told = result.error or next((line for line in reversed(result.log.splitlines()) if line.strip()), "")
     program = command.line.split()[0] if command.line.split() else "bash"
     message = (

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from phi_finetune.emulator.core.errors import ServiceError
+from phi_finetune.emulator.core.hosted import Hosted
 from phi_finetune.emulator.core.operations import Operation
 from phi_finetune.emulator.online_endpoints.refusals import bad_request, busy
 from phi_finetune.emulator.serverless_endpoints import refusals
@@ -45,7 +46,7 @@ def check_name(name: str) -> None:
         )
 
 
-class ServerlessEndpoints:
+class ServerlessEndpoints(Hosted[ServerlessEndpoint]):
     """The serverless endpoints of one cloud.
 
     Azure's page names a limit of one deployment a model and workspace, which it calls current and which
@@ -53,41 +54,14 @@ class ServerlessEndpoints:
     """
 
     def __init__(self, cloud: Cloud) -> None:
-        self._cloud = cloud
-        self._endpoints: dict[str, ServerlessEndpoint] = {}
-        self._reserved: set[str] = set()
-        self._resting: dict[str, datetime] = {}
+        super().__init__(cloud)
         self.made: list[ServerlessEndpoint] = []
         """Every endpoint that there is or was, the oldest first."""
         self.keys = Keys(cloud)
 
-    def owns_host(self, host: str) -> bool:
-        """Whether an endpoint answers on this host."""
-        return self.on_host(host) is not None
-
-    def on_host(self, host: str) -> ServerlessEndpoint | None:
-        """The endpoint that answers on a host."""
-        # A door asks while other threads make endpoints, hence the copy that all() gives.
-        return next((endpoint for endpoint in self.all() if endpoint.host == host), None)
-
-    def reserve(self, name: str) -> None:
-        """Let a name belong to somebody else in the region."""
-        self._reserved.add(name.lower())
-
-    def all(self) -> tuple[ServerlessEndpoint, ...]:
-        """Every endpoint, the oldest first."""
-        return tuple(self._endpoints.values())
-
-    def find(self, name: str) -> ServerlessEndpoint:
-        """An endpoint by its name, in any case.
-
-        Raises:
-            ServiceError: 404 where there is none.
-        """
-        endpoint = self._endpoints.get(name.lower())
-        if endpoint is None:
-            raise refusals.endpoint_missing(name, self._cloud.workspace.name)
-        return endpoint
+    def missing(self, name: str) -> ServiceError:
+        """404 for an endpoint."""
+        return refusals.endpoint_missing(name, self._cloud.workspace.name)
 
     def put(self, name: str, spec: ServerlessSpec) -> tuple[ServerlessEndpoint, bool]:
         """Make an endpoint, or change one; and whether it is new.
@@ -141,7 +115,7 @@ class ServerlessEndpoints:
         check_name(name)
         now = self._cloud.clock.now()
         # That the name of a deleted endpoint is refused like one in use is assumed.
-        if name.lower() in self._reserved or self._resting.get(name.lower(), now) > now:
+        if name.lower() in self._reserved or self._is_resting(name):
             raise refusals.name_unavailable(name)
         model = self._model(spec)
         operation = self._cloud.operations.start(_KIND, _CREATION, lambda: _settle(endpoint))
@@ -160,10 +134,7 @@ class ServerlessEndpoints:
         return self._cloud.operations.start(_KIND, lasts, lambda: _settle(endpoint))
 
     def _forget(self, endpoint: ServerlessEndpoint) -> None:
-        self._endpoints.pop(endpoint.name.lower(), None)
-        _, gone = endpoint.operation.progress.entered[-1]
-        endpoint.ended = gone
-        self._resting[endpoint.name.lower()] = gone + self._cloud.settings.endpoint_name_rest
+        endpoint.ended = self._let_go(endpoint)
 
 
 def _settle(endpoint: ServerlessEndpoint) -> ServiceError | None:
