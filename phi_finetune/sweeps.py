@@ -66,11 +66,13 @@ def sweep(client: Client, *, dry_run: bool) -> tuple[Swept, ...]:
 
 
 def report_expired(client: Client, answer: Answer) -> None:
-    """Tell of each lease that had ended when the service gave this answer; where looking fails, of none."""
+    """Tell of each lease that had ended when the service gave this answer, or that it could not be looked at."""
     try:
         found = _expired(client, answer.served_at())
-    except PhiFinetuneError:
+    except PhiFinetuneError as error:
         # The caller came for something else, and that goes on.
+        why = f"{type(error).__name__}: whether a lease has ended is not known; ws.sweep(dry_run=True) looks again"
+        client.notify(Warned(resource=client.resource, message=why))
         return
     for one in found:
         client.notify(LeaseExpired(resource=one.resource, lease_until=one.lease_until))

@@ -297,7 +297,10 @@ def test_who_does_not_listen_is_not_looked_for(fake_azure: FakeAzure, workspace:
 def test_what_cannot_be_looked_for_stops_nobody(fake_azure: FakeAzure) -> None:
     """Who may not list endpoints can still list sizes."""
     fake_azure.faults.next(Answer("GET */onlineEndpoints", 403, "AuthorizationFailed"))
-    assert fake_azure.workspace(on_event=Heard()).gpu_skus()
+    heard = Heard()
+    assert fake_azure.workspace(on_event=heard).gpu_skus()
+    (told,) = heard.of(Warned)
+    assert "whether a lease has ended is not known" in told.message
 
 
 # The command
