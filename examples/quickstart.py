@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import phi_finetune as pf
-from phi_finetune.events import Event, Waiting, describe
+from phi_finetune.events import Event, RequestSent, Waiting, describe
 from phi_finetune.testing import FakeAzure
 
 SIZE = "Standard_NC24ads_A100_v4"
@@ -11,7 +11,7 @@ SIZE = "Standard_NC24ads_A100_v4"
 
 def say(event: Event) -> None:
     """Print what happened, but not each look of a wait."""
-    if not isinstance(event, Waiting):
+    if not isinstance(event, RequestSent | Waiting):
         print("   ", describe(event))
 
 
