@@ -29,6 +29,7 @@ __all__ = [
     "Uploaded",
     "Waiting",
     "Warned",
+    "WriteProgress",
     "describe",
 ]
 
@@ -142,6 +143,19 @@ class Uploaded(Event):
 
     size_bytes: int
     reused: bool
+
+
+@attrs.frozen
+class WriteProgress(Event):
+    """A part of a data set's split has been written to a file.
+
+    Attributes:
+        rows: How many rows have been written by now.
+        size_bytes: How much they come to.
+    """
+
+    rows: int
+    size_bytes: int
 
 
 @attrs.frozen

@@ -357,7 +357,7 @@ def test_writing_gives_a_file_for_each_split(tmp_path: Path) -> None:
         "test": tmp_path / "new" / "folder" / "test.jsonl",
     }
     assert paths["train"].read_bytes() == b"".join(data.lines())
-    assert sorted(os.listdir(tmp_path / "new" / "folder")) == ["test.jsonl", "train.jsonl"]
+    assert sorted(os.listdir(tmp_path / "new" / "folder")) == ["manifest.json", "test.jsonl", "train.jsonl"]
     assert ChatDataset.from_jsonl(paths["train"], test=paths["test"]).digest == data.digest
 
 

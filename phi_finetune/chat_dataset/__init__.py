@@ -9,6 +9,7 @@ from phi_finetune.chat_dataset.dataset import (
     SplitName,
     sample_conversations,
 )
+from phi_finetune.chat_dataset.origin import Origin
 from phi_finetune.chat_dataset.split_info import SplitInfo
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "ChatDataset",
     "Conversation",
     "Message",
+    "Origin",
     "Role",
     "SplitInfo",
     "SplitName",

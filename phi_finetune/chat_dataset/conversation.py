@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
-import attrs
+import msgspec
 
 from phi_finetune.chat_dataset.rules import BrokenRule
 
-__all__ = ["Conversation", "Message", "Role", "canonical_line", "parse_conversation"]
+__all__ = ["Conversation", "Message", "Role", "keeps_the_rules", "parse_conversation"]
 
 Role: TypeAlias = Literal["system", "user", "assistant"]
 
-_ROLES: dict[str, Role] = {"system": "system", "user": "user", "assistant": "assistant"}
+_ROLES: Final[dict[str, Role]] = {"system": "system", "user": "user", "assistant": "assistant"}
 _ABSENT = object()
 
 
-@attrs.frozen
-class Message:
+class Message(msgspec.Struct, frozen=True, gc=False):
     """One turn of a conversation.
 
     Attributes:
@@ -31,24 +29,26 @@ class Message:
     content: str
 
 
-@attrs.frozen
-class Conversation:
+class Conversation(msgspec.Struct, frozen=True):
     """The turns between a user and an assistant, after a system message where there is one.
 
     :meth:`from_record` checks the rules; the constructor takes what it is given.
 
     Attributes:
         messages: The turns, in order.
+        prompt_id: The row's own name, as ultrachat_200k has it; None where the data gave none. It is written back,
+            and says nothing to the training.
     """
 
     messages: tuple[Message, ...]
+    prompt_id: str | None = None
 
     @classmethod
     def from_record(cls, record: Mapping[str, object]) -> Conversation:
         """Read a mapping of the form ``{"messages": [{"role": "user", "content": "Hello"}, ...]}``.
 
-        Other keys, of the record and of its messages, are left out. The conversation may end with the user's
-        turn: such a one cannot be trained on, but an endpoint can answer it.
+        Other keys but ``prompt_id``, of the record and of its messages, are left out. The conversation may end
+        with the user's turn: such a one cannot be trained on, but an endpoint can answer it.
 
         Raises:
             InvalidData: It is not of that form, a content is blank, or the turns are out of order.
@@ -68,20 +68,36 @@ class Conversation:
         """What the assistant says last; None if the last turn is the user's."""
         return self.messages[-1].content if self._is_answered() else None
 
-    def as_dict(self) -> dict[str, list[dict[str, str]]]:
+    def as_dict(self) -> dict[str, object]:
         """Give the form that :meth:`from_record` reads."""
-        return {"messages": [{"role": turn.role, "content": turn.content} for turn in self.messages]}
+        record: dict[str, object] = {
+            "messages": [{"role": turn.role, "content": turn.content} for turn in self.messages]
+        }
+        return record if self.prompt_id is None else {**record, "prompt_id": self.prompt_id}
 
     def _is_answered(self) -> bool:
         return self.messages[-1].role == "assistant"
 
 
-def canonical_line(conversation: Conversation) -> bytes:
-    """Give the one JSON line that stands for a conversation: ASCII, keys in fixed order, a line feed last.
+def keeps_the_rules(row: Conversation, *, must_end_answered: bool) -> bool:
+    """Whether a row whose roles and texts are of the right kinds keeps the other rules too.
 
-    ASCII because pandas takes twice the memory and more for a file of raw UTF-8 (data.md 2.4).
+    It says the same as :func:`parse_conversation`, in a tenth of the time, but not what is wrong.
     """
-    return json.dumps(conversation.as_dict()).encode("ascii") + b"\n"
+    turns = row.messages
+    spoken = turns
+    if turns and turns[0].role == "system":
+        if not turns[0].content or turns[0].content.isspace():
+            return False
+        spoken = turns[1:]
+    expected = "user"
+    for turn in spoken:
+        content = turn.content
+        if turn.role != expected or not content or content.isspace():
+            return False
+        expected = "assistant" if expected == "user" else "user"
+    # Once an answer is in, the user's turn is next, as it is before the first one.
+    return bool(spoken) and (expected == "user" or not must_end_answered)
 
 
 def parse_conversation(record: object, *, must_end_answered: bool = False) -> Conversation:
@@ -107,7 +123,12 @@ def parse_conversation(record: object, *, must_end_answered: bool = False) -> Co
     _check_order(messages)
     if must_end_answered:
         _check_answered(messages)
-    return Conversation(messages)
+    return Conversation(messages, _prompt_id(record))
+
+
+def _prompt_id(record: Mapping[str, object]) -> str | None:
+    given = record.get("prompt_id")
+    return given if isinstance(given, str) and not _holds_surrogate(given) else None
 
 
 def _parse_message(item: object, index: int) -> Message:
@@ -122,12 +143,14 @@ def _parse_message(item: object, index: int) -> Message:
         raise BrokenRule(rule, f"messages[{index}].content")
     if not content or content.isspace():
         raise BrokenRule("blank-content", f"messages[{index}].content")
-    if not content.isascii() and _holds_surrogate(content):
+    if _holds_surrogate(content):
         raise BrokenRule("lone-surrogate", f"messages[{index}].content")
     return Message(role, content)
 
 
 def _holds_surrogate(text: str) -> bool:
+    if text.isascii():
+        return False
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:

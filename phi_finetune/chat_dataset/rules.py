@@ -80,6 +80,9 @@ RULES: dict[str, Rule] = {
         "the iterable of records raised an error before its end",
         "make the data set anew from a fresh iterable",
     ),
+    "not-a-conversation": Rule(
+        "the function that map() was given made no Conversation of it", "return a Conversation for each row"
+    ),
     "too-few-rows": Rule(
         "training needs at least 10 conversations of two messages or more", "add conversations"
     ),

@@ -1,15 +1,23 @@
-"""Files written whole or not at all."""
+"""Files written whole or not at all, and how far that has come."""
 
 from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from phi_finetune.chat_dataset.split_info import Measuring
 from phi_finetune.errors import InvalidParameter
+from phi_finetune.events import WriteProgress
 
-__all__ = ["check_not_read", "write_whole"]
+if TYPE_CHECKING:
+    from phi_finetune.protocols import Listener
+
+__all__ = ["check_not_read", "progress", "write_whole"]
+
+_TOLD_EVERY_BYTES = 64 * 1024 * 1024
 
 
 def write_whole(contents: Mapping[Path, Iterable[bytes]]) -> None:
@@ -30,6 +38,21 @@ def write_whole(contents: Mapping[Path, Iterable[bytes]]) -> None:
     finally:
         for draft in drafts.values():
             draft.unlink(missing_ok=True)
+
+
+def progress(written: Measuring, path: Path, on_event: Listener | None) -> Iterator[bytes]:
+    """The same blocks; a listener hears at times, and at the end, how much has passed."""
+    if on_event is None:
+        yield from written
+        return
+    told = 0
+    for block in written:
+        yield block
+        if written.size_bytes - told >= _TOLD_EVERY_BYTES:
+            told = written.size_bytes
+            on_event(WriteProgress(resource=str(path), rows=written.rows, size_bytes=told))
+    if told != written.size_bytes or not told:
+        on_event(WriteProgress(resource=str(path), rows=written.rows, size_bytes=written.size_bytes))
 
 
 def check_not_read(targets: Iterable[Path], read: Iterable[Path]) -> None:

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 import attrs
+import msgspec
 
-from phi_finetune.chat_dataset.conversation import Conversation, parse_conversation
+from phi_finetune.chat_dataset.canonical import read_line
+from phi_finetune.chat_dataset.conversation import Conversation, keeps_the_rules
 from phi_finetune.chat_dataset.rules import BrokenRule, Fault
+from phi_finetune.chat_dataset.sources import Reader, Rows
 
-__all__ = ["JsonLines", "parse_line"]
+__all__ = ["JsonLines", "JsonLinesRows", "parse_line"]
 
+_MESSAGES = re.compile(rb'"messages"\s*:\s*\[\s*\{\s*"(?:role|content)"')
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _BINARY_BEGINNINGS = (b"\x1f\x8b", b"PK\x03\x04", b"BZh", b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd", b"PAR1")
 """How gzip, zip, bzip2, xz, zstandard and parquet files begin. None of them can begin a line of JSON."""
@@ -21,15 +27,13 @@ _BINARY_BEGINNINGS = (b"\x1f\x8b", b"PK\x03\x04", b"BZh", b"\xfd7zXZ\x00", b"\x2
 
 @attrs.frozen
 class JsonLines:
-    """The conversations of one file; lines count from 1, a byte order mark and blank lines are passed over.
+    """The rows of one file; lines count from 1, a byte order mark and blank lines are passed over.
 
     Attributes:
         path: The file.
-        must_end_answered: Whether each row's last turn must be the assistant's.
     """
 
     path: Path
-    must_end_answered: bool
 
     @property
     def label(self) -> str:
@@ -51,20 +55,29 @@ class JsonLines:
             status = self.path.stat()
         return status.st_ino, status.st_size, status.st_mtime_ns
 
-    def rows(self) -> Iterator[Conversation]:
-        """Read the file from its start.
+    def records(self) -> Iterator[tuple[int, object]]:
+        """Each line's number and its value, or the fault that keeps it from being read.
 
         Raises:
-            InvalidData: The file cannot be read, or a line breaks a rule.
+            InvalidData: The file cannot be read.
         """
-        for number, line in self._numbered_lines():
-            if line.isspace():
-                continue
-            try:
-                row = parse_conversation(parse_line(line), must_end_answered=self.must_end_answered)
-            except BrokenRule as broken:
-                raise broken.fault.error(self.label, number) from None
-            yield row
+        for number, line in self.lines():
+            yield number, self.value(line)
+
+    def value(self, line: bytes) -> object:
+        """What a line holds, or the fault that keeps it from being read."""
+        try:
+            return parse_line(line)
+        except BrokenRule as broken:
+            return broken.fault
+
+    def lines(self) -> Iterator[tuple[int, bytes]]:
+        """Each line that is not blank, with its number.
+
+        Raises:
+            InvalidData: The file cannot be read.
+        """
+        return ((number, line) for number, line in self._numbered_lines() if not line.isspace())
 
     def _numbered_lines(self) -> Iterator[tuple[int, bytes]]:
         with self._reading(), self.path.open("rb") as file:
@@ -86,6 +99,61 @@ class JsonLines:
             raise Fault("no-permission").error(self.label) from error
         except OSError as error:
             raise Fault("unreadable").error(self.label) from error
+
+
+def _names_keys_once(line: bytes, row: Conversation) -> bool:
+    """Whether each key stands as often as the row has turns: the decoder takes the last of two in silence.
+
+    False may be a false alarm. An earlier list of messages is counted with the others, as its first key is looked at.
+    """
+    if not _MESSAGES.match(line, line.find(b'"messages"')):
+        return False
+    return line.count(b'"content"') == len(row.messages) == line.count(b'"role"')
+
+
+class Lines(Reader, Protocol):
+    """A reader of lines of JSON."""
+
+    def lines(self) -> Iterator[tuple[int, bytes]]:
+        """Each line that is not blank, with its number."""
+        ...
+
+    def value(self, line: bytes) -> object:
+        """What a line holds, or the fault that keeps it from being read."""
+        ...
+
+
+@attrs.frozen
+class JsonLinesRows(Rows):
+    """The conversations in lines of JSON.
+
+    Nearly every line is decoded straight into a conversation. Only one that this leaves in doubt is parsed strictly,
+    which tells what is wrong with it, if anything is.
+    """
+
+    reader: Lines
+
+    def rows(self) -> Iterator[Conversation]:
+        """Read the file from its start.
+
+        Raises:
+            InvalidData: The file cannot be read, or a line breaks a rule.
+        """
+        for number, line in self.reader.lines():
+            row = self._quickly(line)
+            yield row if row is not None else self._strictly(number, line)
+
+    def _quickly(self, line: bytes) -> Conversation | None:
+        try:
+            row = read_line(line)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return None
+        if _names_keys_once(line, row) and keeps_the_rules(row, must_end_answered=self.must_end_answered):
+            return row
+        return None
+
+    def _strictly(self, number: int, line: bytes) -> Conversation:
+        return self.checked(number, self.reader.value(line))
 
 
 class _Refused(ValueError):

@@ -1,0 +1,64 @@
+"""A source's rows, each changed by a function of the user's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator
+from pathlib import Path
+
+import attrs
+
+from phi_finetune.chat_dataset.canonical import blocks_of
+from phi_finetune.chat_dataset.conversation import Conversation, parse_conversation
+from phi_finetune.chat_dataset.rules import BrokenRule, Fault
+from phi_finetune.chat_dataset.sources import Source
+
+__all__ = ["Changed"]
+
+
+@attrs.frozen
+class Changed:
+    """Each row as a function makes it.
+
+    Attributes:
+        whole: The rows.
+        change: Makes of a row another one.
+        must_end_answered: Whether each row's last turn must still be the assistant's.
+    """
+
+    whole: Source
+    change: Callable[[Conversation], Conversation]
+    must_end_answered: bool
+
+    @property
+    def label(self) -> str:
+        """The whole's, so that errors lead there."""
+        return f"{self.whole.label} (mapped)"
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The whole's."""
+        return self.whole.files
+
+    def stamp(self) -> Hashable:
+        """The whole's: the same function makes the same of the same rows."""
+        return self.whole.stamp()
+
+    def rows(self) -> Iterator[Conversation]:
+        """Read the whole, and give what the function makes of each row.
+
+        Raises:
+            InvalidData: What it made breaks a rule, or is no conversation.
+            Exception: Whatever the function raises.
+        """
+        for number, row in enumerate(self.whole.rows(), start=1):
+            changed = self.change(row)
+            if not isinstance(changed, Conversation):
+                raise Fault("not-a-conversation").error(self.label, number)
+            try:
+                yield parse_conversation(changed.as_dict(), must_end_answered=self.must_end_answered)
+            except BrokenRule as broken:
+                raise broken.fault.error(self.label, number) from None
+
+    def blocks(self) -> Iterator[bytes]:
+        """The same as lines."""
+        return blocks_of(self.rows())

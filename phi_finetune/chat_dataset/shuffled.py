@@ -1,0 +1,81 @@
+"""A source's rows in another order."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from array import array
+from collections.abc import Hashable, Iterator
+from pathlib import Path
+
+import attrs
+
+from phi_finetune.chat_dataset.canonical import BLOCK_BYTES, read_line
+from phi_finetune.chat_dataset.conversation import Conversation
+from phi_finetune.chat_dataset.parts import lines_of
+from phi_finetune.chat_dataset.sources import Source
+
+__all__ = ["Shuffled"]
+
+_IN_MEMORY_BYTES = 8 * 1024 * 1024
+
+
+@attrs.frozen
+class Shuffled:
+    """All rows of a source, in an order that the rows and a seed decide.
+
+    Each pass copies the lines to a temporary file, in memory up to 8 MiB, and holds 24 bytes a row.
+
+    Attributes:
+        whole: The rows.
+        seed: Another seed gives another order.
+    """
+
+    whole: Source
+    seed: int
+
+    @property
+    def label(self) -> str:
+        """The whole's."""
+        return self.whole.label
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The whole's."""
+        return self.whole.files
+
+    def stamp(self) -> Hashable:
+        """The whole's."""
+        return self.whole.stamp()
+
+    def rows(self) -> Iterator[Conversation]:
+        """Read the whole, and give its rows in the new order."""
+        return map(read_line, self._lines())
+
+    def blocks(self) -> Iterator[bytes]:
+        """The same as lines."""
+        block: list[bytes] = []
+        size = 0
+        for line in self._lines():
+            block.append(line)
+            size += len(line)
+            if size >= BLOCK_BYTES:
+                yield b"".join(block)
+                block.clear()
+                size = 0
+        if block:
+            yield b"".join(block)
+
+    def _lines(self) -> Iterator[bytes]:
+        import numpy
+
+        salt = f"{self.seed} shuffle\n".encode()
+        keys, starts = array("Q"), array("Q")
+        with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES) as file:
+            for line in lines_of(self.whole):
+                keys.append(int.from_bytes(hashlib.blake2b(salt + line, digest_size=8).digest(), "big"))
+                starts.append(file.tell())
+                file.write(line)
+            for place in numpy.argsort(numpy.asarray(keys), kind="stable"):
+                file.seek(starts[place])
+                yield file.readline()
