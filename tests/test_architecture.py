@@ -49,7 +49,7 @@ LIGHT_FAKES = "phi_finetune.testing.light"
 AZURE = "phi_finetune._azure"
 
 HEAVY = ("azure.ai.ml", "datasets", "matplotlib", "mlflow", "pandas", "pyarrow", "torch", "transformers")
-LIGHT = ("attrs", "phi_finetune", "tenacity")
+LIGHT = ("attrs", "msgspec", "phi_finetune", "tenacity")
 USES_AZURE_IN_FUNCTIONS = ("_token_cache", "credentials", "retries", "testing")
 PRESCRIBED_BY_AZURE = ("get_token", "get_token_info")
 
@@ -162,7 +162,7 @@ def test_what_loads_slowly_is_loaded_when_it_is_needed() -> None:
 
 
 def test_importing_an_object_loads_little() -> None:
-    """A public module below the top brings attrs and tenacity at most; _azure comes when a verb is called."""
+    """A public module below the top brings attrs, msgspec and tenacity at most; _azure comes when a verb is called."""
     assert [
         f"{module.name} loads {name}"
         for module in library()

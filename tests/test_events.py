@@ -25,6 +25,7 @@ VALUES: dict[str, Any] = {
     "size": "Standard_NC24ads_A100_v4",
     "max_nodes": 2,
     "size_bytes": 10,
+    "rows": 3,
     "sent_bytes": 5,
     "received_bytes": 5,
     "reused": True,

@@ -29,7 +29,7 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     content: str
 
 
-class Conversation(msgspec.Struct, frozen=True):
+class Conversation(msgspec.Struct, frozen=True, gc=False):
     """The turns between a user and an assistant, after a system message where there is one.
 
     :meth:`from_record` checks the rules; the constructor takes what it is given.

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Literal
 
 import attrs
 
-from phi_finetune.chat_dataset.canonical import utf8_block
+from phi_finetune.chat_dataset.canonical import read_line, utf8_block
 from phi_finetune.chat_dataset.conversation import Conversation
 from phi_finetune.chat_dataset.frame import preview_frame
+from phi_finetune.chat_dataset.keys import drawn
 from phi_finetune.chat_dataset.manifest import manifest
 from phi_finetune.chat_dataset.parts import lines_of
 from phi_finetune.chat_dataset.rules import Fault
@@ -146,6 +147,24 @@ class ChatDataset(Shaping):
         if n < 1:
             raise InvalidParameter(f"A preview of {n} rows", name="n", value=n, allowed="1 or more")
         return preview_frame(islice(self.rows(split), n))
+
+    def sample(self, n: int = 5, split: SplitName = "train", *, seed: int = 0) -> DataFrame:
+        """Give rows drawn at random, as :meth:`preview` gives the first; the whole split is read.
+
+        What a row says and the seed decide, so the same call gives the same rows. They come in the order of the data.
+
+        Args:
+            n: How many rows at most; so many are held.
+            split: The split to draw from.
+            seed: Another seed gives other rows.
+
+        Raises:
+            InvalidData: A row breaks a rule.
+            InvalidParameter: ``n`` is below 1, or there is no such split.
+        """
+        if n < 1:
+            raise InvalidParameter(f"A sample of {n} rows", name="n", value=n, allowed="1 or more")
+        return preview_frame(map(read_line, drawn(lines_of(self._source(split)), n, seed)))
 
     def write(
         self,

@@ -6,6 +6,8 @@ import hashlib
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable
+from heapq import nsmallest
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from phi_finetune.chat_dataset.canonical import read_line, spoken
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
     import numpy
     from numpy.typing import NDArray
 
-__all__ = ["Keys", "key_of", "keys_of"]
+__all__ = ["Keys", "drawn", "key_of", "keys_of"]
 
 _KEY_BYTES = 8
 """Two of a million different rows have the same key with a chance of 1 in 37 million."""
@@ -32,6 +34,13 @@ def key_of(line: bytes, *, normalised: bool = False) -> int:
         text = "\n".join(f"{turn.role} {' '.join(turn.content.casefold().split())}" for turn in turns)
         return _hash(text.encode())
     return _hash(spoken(line))
+
+
+def drawn(lines: Iterable[bytes], n: int, seed: int) -> list[bytes]:
+    """So many lines, the same for the same seed, in their order."""
+    salt = f"{seed} sample\n".encode()
+    keyed = ((_hash(salt + line), place, line) for place, line in enumerate(lines))
+    return [line for _, _, line in sorted(nsmallest(n, keyed), key=itemgetter(1))]
 
 
 def _hash(text: bytes) -> int:
