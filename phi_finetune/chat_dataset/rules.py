@@ -74,7 +74,7 @@ RULES: dict[str, Rule] = {
         "something follows the array of rows", "leave nothing in the file but the one array"
     ),
     "row-too-long": Rule(
-        "the row is longer than 32 MiB", "look for a quote or bracket that is never closed, or drop the row"
+        "the row is longer than 16 MiB", "look for a quote or bracket that is never closed, or drop the row"
     ),
     "not-json-row": Rule("the row is not JSON", "mend the row, or write the file with a JSON library"),
     "no-header": Rule("the first line names no columns", "write the columns' names into the first line"),

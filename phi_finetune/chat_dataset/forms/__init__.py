@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from phi_finetune.chat_dataset.forms.form import Form, conversation_of
+from phi_finetune.chat_dataset.forms.form import Form, ReversibleForm, conversation_of
 from phi_finetune.chat_dataset.forms.openai import Droppable
 from phi_finetune.chat_dataset.forms.own import RowFunction
 from phi_finetune.chat_dataset.forms.recognition import RECOGNISED_ROWS, FormName, form_of, recognise
@@ -12,6 +12,7 @@ __all__ = [
     "Droppable",
     "Form",
     "FormName",
+    "ReversibleForm",
     "RowFunction",
     "conversation_of",
     "form_of",

@@ -7,14 +7,14 @@ from collections.abc import Mapping
 import attrs
 
 from phi_finetune.chat_dataset.conversation import Conversation
-from phi_finetune.chat_dataset.forms.form import Form, Turn, given, is_said
+from phi_finetune.chat_dataset.forms.form import ReversibleForm, Turn, given, is_said
 from phi_finetune.chat_dataset.rules import BrokenRule
 
 __all__ = ["Alpaca"]
 
 
 @attrs.frozen
-class Alpaca(Form):
+class Alpaca(ReversibleForm):
     """``{"instruction": "...", "input": "...", "output": "..."}``, with ``system`` and ``history`` or without.
 
     tatsu-lab/stanford_alpaca, "Data release", names the three. LLaMA-Factory's data/README.md adds ``system``

@@ -10,7 +10,17 @@ from typing import NamedTuple
 from phi_finetune.chat_dataset.conversation import Conversation, parse_conversation
 from phi_finetune.chat_dataset.rules import BrokenRule, Fault
 
-__all__ = ["Form", "Turn", "conversation_of", "given", "is_said", "message_turns", "text_of"]
+__all__ = [
+    "Form",
+    "ReversibleForm",
+    "Turn",
+    "conversation_of",
+    "given",
+    "is_said",
+    "message_turns",
+    "objects_of",
+    "text_of",
+]
 
 _PLACE = re.compile(r"messages(?:\[([0-9]+)\]\.(role|content))?")
 
@@ -97,6 +107,14 @@ class Form(ABC):
     def remarks(self, record: Mapping[str, object]) -> tuple[Fault, ...]:
         """Give what is worth a look in a row that can be read; nothing, for most forms."""
         return ()
+
+
+class ReversibleForm(Form):
+    """A form that any conversation can be written in, so that reading it gives the same conversation."""
+
+    @abstractmethod
+    def record_of(self, conversation: Conversation) -> dict[str, object]:
+        """Write a conversation as a row."""
 
 
 def conversation_of(form: Form, record: object, *, must_end_answered: bool = False) -> Conversation:

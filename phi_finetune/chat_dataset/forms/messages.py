@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import attrs
 
 from phi_finetune.chat_dataset.conversation import Conversation
-from phi_finetune.chat_dataset.forms.form import Form, Turn, given, is_said, message_turns
+from phi_finetune.chat_dataset.forms.form import ReversibleForm, Turn, given, is_said, message_turns
 from phi_finetune.chat_dataset.forms.openai import uses_openai
 from phi_finetune.chat_dataset.rules import BrokenRule
 
@@ -15,7 +15,7 @@ __all__ = ["Messages"]
 
 
 @attrs.frozen
-class Messages(Form):
+class Messages(ReversibleForm):
     """``{"messages": [{"role": "user", "content": "..."}, ...]}``, with ``prompt_id`` or without.
 
     TRL, "Dataset formats and types", calls it the conversational form of language modelling. A content may be

@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 import attrs
 
 from phi_finetune.chat_dataset.conversation import Conversation
-from phi_finetune.chat_dataset.forms.form import Form, Turn, given, objects_of, text_of
+from phi_finetune.chat_dataset.forms.form import ReversibleForm, Turn, given, objects_of, text_of
 from phi_finetune.chat_dataset.rules import BrokenRule
 
 __all__ = ["Droppable", "OpenAi", "uses_openai"]
@@ -21,7 +21,7 @@ _OFFERS = ("tools", "functions", "function_call", "tool_choice")
 
 
 @attrs.frozen
-class OpenAi(Form):
+class OpenAi(ReversibleForm):
     """``{"messages": [{"role": "assistant", "content": "...", "weight": 0}, ...], "tools": [...]}``.
 
     OpenAI, "Supervised fine-tuning" (weights), "Fine-tuning: function calling examples" (tools) and the API

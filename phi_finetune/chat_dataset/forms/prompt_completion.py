@@ -7,14 +7,14 @@ from collections.abc import Mapping
 import attrs
 
 from phi_finetune.chat_dataset.conversation import Conversation
-from phi_finetune.chat_dataset.forms.form import Form, Turn, given, message_turns
+from phi_finetune.chat_dataset.forms.form import ReversibleForm, Turn, given, message_turns
 from phi_finetune.chat_dataset.rules import BrokenRule
 
 __all__ = ["PromptCompletion", "side_turns"]
 
 
 @attrs.frozen
-class PromptCompletion(Form):
+class PromptCompletion(ReversibleForm):
     """``{"prompt": "...", "completion": "..."}``, or both as lists of messages.
 
     TRL, "Dataset formats and types": prompt-completion, standard and conversational. A text is taken as it is,

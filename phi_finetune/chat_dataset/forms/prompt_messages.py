@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import attrs
 
 from phi_finetune.chat_dataset.conversation import Conversation
-from phi_finetune.chat_dataset.forms.form import Form, Turn, given
+from phi_finetune.chat_dataset.forms.form import ReversibleForm, Turn, given
 from phi_finetune.chat_dataset.forms.messages import Messages
 from phi_finetune.chat_dataset.rules import Fault
 
@@ -17,7 +17,7 @@ _MESSAGES = Messages()
 
 
 @attrs.frozen
-class PromptMessages(Form):
+class PromptMessages(ReversibleForm):
     """``{"prompt": "...", "prompt_id": "...", "messages": [...]}``, as ultrachat_200k has it.
 
     Its card: "prompt" is the first of the user's turns in "messages". Where it is not, :meth:`remarks` says

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import attrs
 
 from phi_finetune.chat_dataset.conversation import Conversation, Role
-from phi_finetune.chat_dataset.forms.form import Form, Turn, given, is_said, objects_of
+from phi_finetune.chat_dataset.forms.form import ReversibleForm, Turn, given, is_said, objects_of
 from phi_finetune.chat_dataset.rules import BrokenRule
 
 __all__ = ["ShareGpt"]
@@ -27,7 +27,7 @@ _WORDS: dict[Role, str] = {"user": "human", "assistant": "gpt", "system": "syste
 
 
 @attrs.frozen
-class ShareGpt(Form):
+class ShareGpt(ReversibleForm):
     """``{"id": "...", "conversations": [{"from": "human", "value": "..."}, {"from": "gpt", ...}]}``.
 
     FastChat's data/dummy_conversation.json has it so; LLaMA-Factory's data/README.md adds the key ``system``,
