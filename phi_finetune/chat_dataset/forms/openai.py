@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 import attrs
 
 from phi_finetune.chat_dataset.conversation import Conversation
-from phi_finetune.chat_dataset.forms.form import ReversibleForm, Turn, given, objects_of, text_of
+from phi_finetune.chat_dataset.forms.form import ReversibleForm, Turn, given, is_said, objects_of, text_of
 from phi_finetune.chat_dataset.rules import BrokenRule
 
 __all__ = ["Droppable", "OpenAi", "uses_openai"]
@@ -52,8 +52,8 @@ class OpenAi(ReversibleForm):
     whole = "messages"
 
     def recognises(self, record: Mapping[str, object]) -> bool:
-        """Whether it has messages; rows without anything of OpenAI's may stand among others."""
-        return given(record, "messages") is not None
+        """Whether it has messages, and no system text beside them; rows may lack anything of OpenAI's."""
+        return given(record, "messages") is not None and not is_said(record.get("system"))
 
     def turns(self, record: Mapping[str, object]) -> list[Turn]:
         """Give the messages, or say which of them training could not read."""
