@@ -48,6 +48,86 @@ RULES: dict[str, Rule] = {
     "duplicate-key": Rule("an object names the same key twice", "keep one of the two"),
     "too-nested": Rule("the line is nested too deeply to be read", _ONE_OBJECT_A_LINE),
     "not-an-object": Rule("the row is not an object", _ONE_OBJECT_A_LINE),
+    # Finding the files
+    "no-match": Rule("no file matches it", "check the pattern, and the folder that this program runs in"),
+    "empty-folder": Rule("the folder holds no data file", "name the files, or the folder that holds them"),
+    "duplicate-file": Rule("the same file is named twice", "name each file once: its rows would count twice"),
+    # A compressed file
+    "zstandard": Rule(
+        "it is compressed with zstandard, which Python reads from 3.14 on",
+        "unpack it first, or run this with Python 3.14",
+    ),
+    "truncated-archive": Rule("the compressed file breaks off", "copy or download it again: it is not whole"),
+    "broken-archive": Rule("the compressed file is damaged", "copy or download it again"),
+    "expands-too-far": Rule(
+        "it expands to more than 250 times its size, as no text of conversations does",
+        "look into the file; unpack it yourself if it is what you expect",
+    ),
+    # A JSON array, and a table
+    "empty-file": Rule("the file is empty", "copy or download it again, or leave it out"),
+    "not-an-array": Rule(
+        "the file is not a JSON array of rows", "write [row, row, ...]; read one object a line as JSON lines"
+    ),
+    "truncated-array": Rule("the array breaks off", "copy or download the file again: it is not whole"),
+    "array-comma": Rule("a comma between two rows is missing, or there is one too many", "mend the file"),
+    "after-the-array": Rule(
+        "something follows the array of rows", "leave nothing in the file but the one array"
+    ),
+    "row-too-long": Rule(
+        "the row is longer than 16 MiB", "look for a quote or bracket that is never closed, or drop the row"
+    ),
+    "not-json-row": Rule("the row is not JSON", "mend the row, or write the file with a JSON library"),
+    "no-header": Rule("the first line names no columns", "write the columns' names into the first line"),
+    "duplicate-column": Rule("two columns have the same name", "rename one of the two"),
+    "cell-count": Rule(
+        "the row has more or fewer cells than the header", "put cells that hold separators between quotes"
+    ),
+    "broken-quotes": Rule(
+        "its quotes or line ends are not those of a table of text",
+        "double the quotes inside of cells, or write the file with a CSV library",
+    ),
+    "unclosed-quote": Rule("a quote is opened and never closed", "close it, or double it inside of a cell"),
+    "cell-not-json": Rule(
+        "the cell holds a list that is not written as JSON",
+        "write lists with json.dumps, not as Python shows them",
+    ),
+    # The form
+    "unknown-form": Rule("the rows are of no known form", "name the form, the columns, or an own function"),
+    "several-forms": Rule("the rows are of more than one form", "name the form that is meant"),
+    "preference-data": Rule(
+        "the rows say which of two answers is preferred, or whether one is wanted",
+        "ask for the form preference, which takes the chosen answers",
+    ),
+    "missing-key": Rule(
+        "the row lacks what its form needs", "fill it in, drop the row, or name another form"
+    ),
+    "history-not-pairs": Rule(
+        "the history is not a list of pairs", "give earlier turns as [question, answer] pairs"
+    ),
+    "content-part-not-text": Rule(
+        "a part of the content is no text", "drop the part or the row: only text can be trained on here"
+    ),
+    "prompt-id-not-text": Rule("prompt_id is not a string", "write it as a string, or leave it out"),
+    "prompt-differs": Rule(
+        "the prompt is not what the user says first in the messages, which alone are used",
+        "make the two equal, or leave the prompt out",
+    ),
+    "weight-zero": Rule(
+        "the message has the weight 0, but training does not read weights and would learn it too",
+        "drop the row, or have the weights dropped and the message learnt",
+    ),
+    "unknown-weight": Rule("the weight is neither 0 nor 1", "write 0 or 1, or leave it out"),
+    "tools": Rule(
+        "it offers or calls tools, which training does not read", "drop the row, or have the tools dropped"
+    ),
+    "refusal": Rule(
+        "the assistant refuses in a field of its own", "write the refusal as content, or drop the row"
+    ),
+    "form-raised": Rule("the function that gives its form raised an error", "mend the function, or the row"),
+    "form-gave-no-object": Rule(
+        "the function that gives its form gave no mapping",
+        'return {"messages": [{"role": "user", "content": "..."}, ...]}',
+    ),
     # The row
     "no-messages": Rule("the row has no messages", _ONE_OBJECT_A_LINE),
     "no-messages-column": Rule("there is no column named messages", "rename the column that holds them"),
