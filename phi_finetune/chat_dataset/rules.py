@@ -38,6 +38,24 @@ RULES: dict[str, Rule] = {
     "no-permission": Rule("this user may not read it", "change the file's permissions, or copy it"),
     "unreadable": Rule("the system could not read it", "check the disk, or copy the file and read the copy"),
     "compressed": Rule("it is not text but a compressed or binary file", "unpack or convert it first"),
+    # The repository on the Hugging Face hub, or a folder laid out like one
+    "no-data-files": Rule("it has no data files", "check the name: repo= is a data set with files in it"),
+    "no-such-split": Rule("it has no such split", 'say which: splits={"train": "..."}'),
+    "unclear-split": Rule("more than one of its splits may be meant", 'say which: splits={"train": "..."}'),
+    "mixed-formats": Rule("a split has files of two formats", 'name one kind: splits={"train": "*.parquet"}'),
+    "missing-shards": Rule(
+        "a part of the split is missing", "take another revision=, or ask its owner for the missing files"
+    ),
+    # The parquet file
+    "not-parquet": Rule("it is not a parquet file", "check what it is; JSON lines have from_jsonl"),
+    "truncated-parquet": Rule(
+        "the parquet file breaks off", "copy or download the file again: it is not whole"
+    ),
+    "broken-parquet": Rule("a part of the parquet file cannot be decoded", "copy or download the file again"),
+    "no-such-column": Rule("it has no such column", "name one that it has, or rename the column"),
+    "shards-differ": Rule(
+        "its columns are not those of the first file of the split", "give files of one split, written alike"
+    ),
     # The line
     "not-utf-8": Rule("the line is not UTF-8 text", _SAVE_AS_UTF8),
     "not-json": Rule("the line is not JSON", _ONE_OBJECT_A_LINE),
