@@ -309,11 +309,11 @@ def test_a_frame_has_splits_too() -> None:
     assert ChatDataset.from_pandas(frame, test=frame).splits == ("train", "test")
 
 
-def test_a_frame_without_the_column_is_refused() -> None:
+def test_a_frame_of_no_known_form_is_refused() -> None:
     """The error names the split."""
     with pytest.raises(InvalidData) as caught:
-        ChatDataset.from_pandas(pandas.DataFrame({"text": ["a"]}))
-    assert (caught.value.rule, caught.value.file) == ("no-messages-column", "frame (train)")
+        ChatDataset.from_pandas(pandas.DataFrame({"text": ["a"]})).check()
+    assert (caught.value.rule, caught.value.file) == ("unknown-form", "frame (train)")
 
 
 def test_a_preview_shows_the_text_in_full() -> None:

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from phi_finetune.chat_dataset.conversation import Conversation
-from phi_finetune.chat_dataset.rules import Fault
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -16,21 +15,10 @@ __all__ = ["frame_records", "preview_frame"]
 _COLUMNS = ["messages", "prompt", "answer", "turns"]
 
 
-def frame_records(frame: DataFrame, name: str) -> Iterator[dict[str, object]]:
-    """Give a frame's rows as records, one after the other.
-
-    Raises:
-        InvalidData: At once, if the frame has no column ``messages``.
-    """
-    if "messages" not in frame.columns:
-        raise Fault("no-messages-column").error(name)
-    return ({"messages": _as_list(cell)} for cell in frame["messages"])
-
-
-def _as_list(cell: object) -> object:
-    import numpy
-
-    return cell.tolist() if isinstance(cell, numpy.ndarray) else cell
+def frame_records(frame: DataFrame) -> Iterator[dict[str, object]]:
+    """Give a frame's rows as records, one after the other."""
+    names = [str(name) for name in frame.columns]
+    return (dict(zip(names, cells, strict=True)) for cells in frame.itertuples(index=False, name=None))
 
 
 def preview_frame(rows: Iterable[Conversation]) -> DataFrame:

@@ -16,7 +16,7 @@ from phi_finetune.chat_dataset.conversation import Conversation
 from phi_finetune.chat_dataset.keys import key_of, keys_of
 from phi_finetune.chat_dataset.sources import Source
 
-__all__ = ["Chooser", "Draw", "Filtered", "Part", "Stratified", "Tail", "Unrepeated", "lines_of"]
+__all__ = ["Chooser", "Draw", "Filtered", "Leading", "Part", "Stratified", "Tail", "Unrepeated", "lines_of"]
 
 Chooser: TypeAlias = Callable[[bytes], bool]
 """Whether a line is of the part; asked once for each line of the whole, in their order."""
@@ -218,3 +218,30 @@ class Unrepeated(Part):
             return not before
 
         return chosen
+
+
+@attrs.frozen
+class Leading(Part):
+    """The first rows.
+
+    Attributes:
+        first: How many; all where there are fewer.
+    """
+
+    first: int
+
+    def chooser(self) -> Chooser:
+        """By the row's place."""
+        places = count()
+        return lambda _line: next(places) < self.first
+
+    def blocks(self) -> Iterator[bytes]:
+        """Read no further than they go."""
+        left = self.first
+        for block in self.whole.blocks():
+            lines = block.splitlines(keepends=True)[:left]
+            left -= len(lines)
+            if lines:
+                yield b"".join(lines)
+            if not left:
+                return

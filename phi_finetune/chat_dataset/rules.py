@@ -52,6 +52,9 @@ RULES: dict[str, Rule] = {
         "the parquet file breaks off", "copy or download the file again: it is not whole"
     ),
     "broken-parquet": Rule("a part of the parquet file cannot be decoded", "copy or download the file again"),
+    "broken-arrow": Rule(
+        "it is no file of Arrow's, or a part of it cannot be decoded", "check what it is, or write it again"
+    ),
     "no-such-column": Rule("it has no such column", "name one that it has, or rename the column"),
     "shards-differ": Rule(
         "its columns are not those of the first file of the split", "give files of one split, written alike"
@@ -125,7 +128,6 @@ RULES: dict[str, Rule] = {
     "content-part-not-text": Rule(
         "a part of the content is no text", "drop the part or the row: only text can be trained on here"
     ),
-    "prompt-id-not-text": Rule("prompt_id is not a string", "write it as a string, or leave it out"),
     "prompt-differs": Rule(
         "the prompt is not what the user says first in the messages, which alone are used",
         "make the two equal, or leave the prompt out",
@@ -148,7 +150,6 @@ RULES: dict[str, Rule] = {
     ),
     # The row
     "no-messages": Rule("the row has no messages", _ONE_OBJECT_A_LINE),
-    "no-messages-column": Rule("there is no column named messages", "rename the column that holds them"),
     "messages-not-a-list": Rule("messages is not a list", _ONE_OBJECT_A_LINE),
     "empty-messages": Rule("the list of messages is empty", "drop the row"),
     "message-not-an-object": Rule("the message is not an object", "give each message a role and a content"),

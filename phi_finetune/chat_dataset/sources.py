@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 import attrs
 
 from phi_finetune.chat_dataset.canonical import blocks_of
-from phi_finetune.chat_dataset.conversation import Conversation, parse_conversation
+from phi_finetune.chat_dataset.conversation import Conversation
+from phi_finetune.chat_dataset.forms import (
+    RECOGNISED_ROWS,
+    Droppable,
+    Form,
+    FormName,
+    RowFunction,
+    conversation_of,
+    form_of,
+    recognise,
+)
+from phi_finetune.chat_dataset.forms.messages import Messages
+from phi_finetune.chat_dataset.forms.prompt_messages import PromptMessages
+from phi_finetune.chat_dataset.readers.globs import found_files
 from phi_finetune.chat_dataset.rules import BrokenRule, Fault
 
-__all__ = ["Joined", "Reader", "Rows", "Source"]
+__all__ = ["Files", "FormChoice", "Joined", "Reader", "Rows", "Source", "is_plain"]
 
 
 class Reader(Protocol):
@@ -39,6 +53,9 @@ class Reader(Protocol):
             InvalidData: The file as a whole cannot be read.
         """
         ...
+
+
+R = TypeVar("R", bound=Reader, covariant=True)
 
 
 class Source(Protocol):
@@ -68,16 +85,50 @@ class Source(Protocol):
 
 
 @attrs.frozen
-class Rows:
+class FormChoice:
+    """What form rows are of, as far as the caller says.
+
+    Attributes:
+        form: The form's name, or a function that makes messages of a row; None lets the first rows tell.
+        columns: The names in the rows, where they differ from the form's.
+        drop: What the form ``openai`` leaves out, where it would refuse the row.
+    """
+
+    form: FormName | RowFunction | None = None
+    columns: Mapping[str, str] | None = None
+    drop: tuple[Droppable, ...] = ()
+
+    def of(self, reader: Reader) -> Form:
+        """The form of what a reader reads.
+
+        Raises:
+            InvalidData: The first rows are of no known form, or of several.
+            InvalidParameter: There is no such form, or it has no such columns.
+        """
+        if self.form is not None:
+            return form_of(self.form, columns=self.columns, drop=self.drop)
+        first = [value for _number, value in islice(reader.records(), RECOGNISED_ROWS)]
+        return recognise(first, label=reader.label, columns=self.columns, drop=self.drop)
+
+
+def is_plain(form: Form) -> bool:
+    """Whether rows of the form are what they are made to, but for keys that are left out."""
+    return isinstance(form, Messages | PromptMessages)
+
+
+@attrs.frozen
+class Rows(Generic[R]):
     """What a reader reads, checked.
 
     Attributes:
         reader: Gives the rows as they are.
         must_end_answered: Whether each row's last turn must be the assistant's.
+        choice: What form they are of.
     """
 
-    reader: Reader
+    reader: R
     must_end_answered: bool
+    choice: FormChoice = FormChoice()
 
     @property
     def label(self) -> str:
@@ -99,14 +150,24 @@ class Rows:
         Raises:
             InvalidData: It cannot be read, or a row breaks a rule.
         """
+        form = self.form()
         for number, value in self.reader.records():
-            yield self.checked(number, value)
+            yield self.checked(form, number, value)
 
     def blocks(self) -> Iterator[bytes]:
         """The same rows as lines."""
         return blocks_of(self.rows())
 
-    def checked(self, number: int, value: object) -> Conversation:
+    def form(self) -> Form:
+        """The form of its rows.
+
+        Raises:
+            InvalidData: The first rows are of no known form, or of several.
+            InvalidParameter: There is no such form, or it has no such columns.
+        """
+        return self.choice.of(self.reader)
+
+    def checked(self, form: Form, number: int, value: object) -> Conversation:
         """One row.
 
         Raises:
@@ -115,7 +176,7 @@ class Rows:
         if isinstance(value, Fault):
             raise value.error(self.label, number)
         try:
-            return parse_conversation(value, must_end_answered=self.must_end_answered)
+            return conversation_of(form, value, must_end_answered=self.must_end_answered)
         except BrokenRule as broken:
             raise broken.fault.error(self.label, number) from None
 
@@ -150,3 +211,45 @@ class Joined:
         """The lines of each."""
         for part in self.parts:
             yield from part.blocks()
+
+
+@attrs.frozen
+class Files:
+    """The files that paths, patterns and folders stand for when they are read, one after the other.
+
+    Attributes:
+        paths: What was given.
+        endings: Which files of a folder are taken.
+        rows_of: Makes a source of one file.
+    """
+
+    paths: tuple[str, ...]
+    endings: tuple[str, ...]
+    rows_of: Callable[[Path], Source]
+
+    @property
+    def label(self) -> str:
+        """What was given; errors about a row name its file."""
+        return ", ".join(self.paths)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files found."""
+        return found_files(self.paths, endings=self.endings)
+
+    def stamp(self) -> Hashable:
+        """Those of the files found, and which they are."""
+        return tuple((part.label, part.stamp()) for part in self._parts())
+
+    def rows(self) -> Iterator[Conversation]:
+        """The rows of each."""
+        for part in self._parts():
+            yield from part.rows()
+
+    def blocks(self) -> Iterator[bytes]:
+        """The lines of each."""
+        for part in self._parts():
+            yield from part.blocks()
+
+    def _parts(self) -> list[Source]:
+        return [self.rows_of(path) for path in self.files]

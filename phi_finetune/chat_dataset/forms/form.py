@@ -82,9 +82,7 @@ class Form(ABC):
         row: dict[str, object] = {
             "messages": [{"role": turn.role, "content": turn.content} for turn in self.turns(record)]
         }
-        if "prompt_id" in self.keys and (prompt_id := given(record, "prompt_id")) is not None:
-            if not isinstance(prompt_id, str):
-                raise BrokenRule("prompt-id-not-text", "prompt_id")
+        if "prompt_id" in self.keys and isinstance(prompt_id := record.get("prompt_id"), str):
             row["prompt_id"] = prompt_id
         return row
 

@@ -10,10 +10,10 @@ from typing import BinaryIO, Protocol
 
 import attrs
 
-from phi_finetune.chat_dataset.json_lines import parse_line
 from phi_finetune.chat_dataset.readers.compressed import opened, uncompressed_name
 from phi_finetune.chat_dataset.readers.json_array import LONGEST_ROW_BYTES
 from phi_finetune.chat_dataset.readers.opening import stamp_of
+from phi_finetune.chat_dataset.readers.parsing import parse_line
 from phi_finetune.chat_dataset.rules import BrokenRule, Fault
 from phi_finetune.errors import InvalidParameter
 

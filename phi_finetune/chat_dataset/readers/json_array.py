@@ -9,9 +9,9 @@ from typing import BinaryIO, NamedTuple
 
 import attrs
 
-from phi_finetune.chat_dataset.json_lines import parse_line
 from phi_finetune.chat_dataset.readers.compressed import opened
 from phi_finetune.chat_dataset.readers.opening import stamp_of
+from phi_finetune.chat_dataset.readers.parsing import parse_line
 from phi_finetune.chat_dataset.rules import BrokenRule, Fault
 
 __all__ = ["LONGEST_ROW_BYTES", "JsonArray"]

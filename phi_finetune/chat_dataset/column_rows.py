@@ -1,0 +1,139 @@
+"""Conversations in the columns of a table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from phi_finetune.chat_dataset.canonical import assembled, blocks_of, read_line
+from phi_finetune.chat_dataset.conversation import Conversation
+from phi_finetune.chat_dataset.forms import Form
+from phi_finetune.chat_dataset.parts import lines_of
+from phi_finetune.chat_dataset.readers.tables import Table, batch_values
+from phi_finetune.chat_dataset.sources import Rows, is_plain
+
+if TYPE_CHECKING:
+    from numpy import bool_, int64
+    from numpy.typing import NDArray
+    from pyarrow import Array, RecordBatch
+
+__all__ = ["ColumnRows"]
+
+_ROLES: Final = ("system", "user", "assistant")
+_SYSTEM, _USER, _ASSISTANT = range(3)
+
+
+@attrs.frozen
+class ColumnRows(Rows[Table]):
+    """The conversations of a table.
+
+    Nearly every batch of rows is checked and written straight from its columns. Only one that this leaves in doubt
+    is read row by row, which tells what is wrong with it, if anything is.
+    """
+
+    def rows(self) -> Iterator[Conversation]:
+        """Read the table from its start.
+
+        Raises:
+            InvalidData: The table cannot be read, or a row breaks a rule.
+        """
+        return map(read_line, lines_of(self))
+
+    def blocks(self) -> Iterator[bytes]:
+        """The same as lines, a batch at a time.
+
+        Raises:
+            InvalidData: The table cannot be read, or a row breaks a rule.
+        """
+        form, there, number = self.form(), self.reader.columns(), 1
+        wanted = tuple(name for name in ("messages", "prompt_id") if name in there)
+        plain = is_plain(form) and "messages" in wanted
+        for batch in self.reader.batches(wanted if plain else None):
+            block = _quickly(batch, must_end_answered=self.must_end_answered) if plain else None
+            if block is not None:
+                yield block
+            else:
+                yield from blocks_of(self._strictly(form, batch, number))
+            number += batch.num_rows
+
+    def _strictly(self, form: Form, batch: RecordBatch, first: int) -> Iterator[Conversation]:
+        for number, value in batch_values([batch], first):
+            yield self.checked(form, number, value)
+
+
+def _quickly(batch: RecordBatch, *, must_end_answered: bool) -> bytes | None:
+    """The lines of a batch whose rows all keep the rules; None where one may not."""
+    columns = dict(zip(batch.schema.names, batch.columns, strict=True))
+    messages = columns.get("messages")
+    if messages is None or not _is_chat(messages) or messages.null_count:
+        return None
+    turns = messages.flatten()
+    codes, counts = _codes(turns.field("role")), messages.value_lengths().to_numpy()
+    if turns.null_count or codes is None or not _in_order(codes, counts, must_end_answered=must_end_answered):
+        return None
+    try:
+        contents: list[str] = turns.field("content").to_pylist()
+        prompt_ids = _texts(columns.get("prompt_id"), batch.num_rows)
+    except UnicodeDecodeError:
+        return None
+    if not all(contents) or any(map(str.isspace, contents)):
+        return None
+    return assembled([_ROLES[code] for code in codes.tolist()], contents, counts.tolist(), prompt_ids)
+
+
+def _is_chat(column: Array) -> bool:
+    """Whether it holds lists of structs of two texts, whatever else is in them."""
+    from pyarrow import types
+
+    kind = column.type
+    if not (types.is_list(kind) or types.is_large_list(kind)) or not types.is_struct(kind.value_type):
+        return False
+    fields = {field.name: field.type for field in kind.value_type}
+    return all(name in fields and _is_text(fields[name]) for name in ("role", "content"))
+
+
+def _is_text(kind: Any) -> bool:
+    from pyarrow import types
+
+    return bool(types.is_string(kind) or types.is_large_string(kind))
+
+
+def _codes(roles: Array) -> NDArray[int64] | None:
+    """The roles as their places in ``_ROLES``; None where one is none of them."""
+    import pyarrow.compute
+
+    codes = pyarrow.compute.index_in(roles, _role_set(str(roles.type)))
+    return None if codes.null_count else codes.to_numpy()
+
+
+@cache
+def _role_set(kind: str) -> Array:
+    import pyarrow
+
+    return pyarrow.array(_ROLES, kind)
+
+
+def _in_order(codes: NDArray[int64], counts: NDArray[int64], *, must_end_answered: bool) -> bool:
+    """Whether in each row a system message comes first, if at all, and then user and assistant in turn."""
+    import numpy
+
+    if not counts.all():
+        return False
+    ends = numpy.cumsum(counts)
+    starts = ends - counts
+    led: NDArray[bool_] = codes[starts] == _SYSTEM
+    if (counts == led).any() or (must_end_answered and (codes[ends - 1] != _ASSISTANT).any()):
+        return False
+    place = numpy.arange(len(codes)) - numpy.repeat(starts + led, counts)
+    expected = numpy.where(place < 0, _SYSTEM, _USER + place % 2)
+    return bool((codes == expected).all())
+
+
+def _texts(column: Array | None, rows: int) -> list[str | None]:
+    if column is None or not _is_text(column.type):
+        return [None] * rows
+    texts: list[str | None] = column.to_pylist()
+    return texts
