@@ -42,7 +42,7 @@ SCHEMA: Final = pa.schema(
 )
 
 _BATCH_ROWS = 1000
-_POOL_BYTES, _POOL_STEP_BYTES = 48 * 1024 * 1024, 4 * 1024 * 1024
+_POOL_STEP_BYTES = 4 * 1024 * 1024
 _PAIRS = np.array([1, 2, 3, 4, 5, 6, 7])
 _PAIRS_SHARE = np.array([0.10, 0.24, 0.30, 0.20, 0.10, 0.04, 0.02])
 """Pairs of turns in a conversation: 3.16 on average, which makes 6.3 messages."""
@@ -60,11 +60,13 @@ class Recipe:
         shards: The files of a large split; one of less than 100,000 rows is one file, unless this is given.
         one_group: Whether a file is one row group, and not groups of 1,000 rows. A file's rows are then held in
             memory until it is written.
+        pool_bytes: How much text the messages are taken from; with less, they repeat each other more.
     """
 
     seed: int = 0
     shards: int | None = None
     one_group: bool = False
+    pool_bytes: int = 48 * 1024 * 1024
 
 
 def rows_in_proportion(train_sft: int) -> dict[str, int]:
@@ -84,7 +86,7 @@ def make(
     """
     recipe = recipe or Recipe()
     (folder / "data").mkdir(parents=True, exist_ok=True)
-    pool = _Pool(np.random.default_rng(recipe.seed))
+    pool = _Pool(np.random.default_rng(recipe.seed), recipe.pool_bytes)
     return {name: _make_split(folder / "data", name, rows, pool, recipe) for name, rows in splits.items()}
 
 
@@ -153,7 +155,7 @@ def _batch(rows: int, pool: _Pool, dice: np.random.Generator, *, answered: bool)
 class _Pool:
     """Sentences of made-up words, of which each text takes a run."""
 
-    def __init__(self, dice: np.random.Generator) -> None:
+    def __init__(self, dice: np.random.Generator, size_bytes: int) -> None:
         letters = np.array(list("etaoinshrdlucmfwypvbgkjqxz"))
         share = 1 / np.arange(1, 27)
         spelled = dice.choice(letters, size=(30_000, 10), p=share / share.sum())
@@ -163,7 +165,7 @@ class _Pool:
         commonness = 1 / np.arange(1, 30_001) ** 1.1
         commonness /= commonness.sum()
         sentences: list[bytes] = []
-        for _ in range(_POOL_BYTES // _POOL_STEP_BYTES):
+        for _ in range(max(1, size_bytes // _POOL_STEP_BYTES)):
             said = words[dice.choice(30_000, size=_POOL_STEP_BYTES // 7, p=commonness)].tolist()
             told = (" ".join(said[at : at + 12]).capitalize() for at in range(0, len(said), 12))
             sentences += [f"{each}.".encode("ascii") for each in told]

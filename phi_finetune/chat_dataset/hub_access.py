@@ -262,10 +262,10 @@ def _timeout_s() -> int:
 
 def _open_cached(repo: str, revision: str | None) -> _Folder:
     """Find the newest of the cached commits that ``revision`` names."""
-    from huggingface_hub import CacheNotFound, scan_cache_dir
+    from huggingface_hub import CacheNotFound, constants, scan_cache_dir
 
     try:
-        repos = scan_cache_dir().repos
+        repos = scan_cache_dir(constants.HF_HUB_CACHE).repos
     except CacheNotFound:
         repos = frozenset()
     cached = [

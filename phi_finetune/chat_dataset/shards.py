@@ -202,6 +202,8 @@ def _opened(path: Path) -> Iterator[ParquetFile]:
 
     with ExitStack() as stack:
         with _refusing(str(path)):
+            if path.is_dir():
+                raise BrokenRule("not-a-file")
             source = stack.enter_context(closing(pyarrow.OSFile(str(path))))
             _check_ends(source)
             file = stack.enter_context(_open_parquet(source))
@@ -244,12 +246,12 @@ def _refusing(label: str) -> Iterator[None]:
         fault = broken.fault
     except FileNotFoundError:
         fault = Fault("missing-file")
-    except IsADirectoryError:
-        fault = Fault("not-a-file")
     except PermissionError:
         fault = Fault("no-permission")
-    except (ArrowException, OSError):
-        fault = Fault("broken-parquet")
+    except (ArrowException, OSError) as error:
+        # pyarrow also raises OSError, without a number, where bytes cannot be decoded.
+        unreadable = isinstance(error, OSError) and error.errno is not None
+        fault = Fault("unreadable" if unreadable else "broken-parquet")
     else:
         return
     raise fault.error(label) from None
