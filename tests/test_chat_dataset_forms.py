@@ -529,12 +529,6 @@ MALFORMED: list[tuple[FormName | str, object, str, str | None]] = [
         "messages[0].content[0]",
     ),
     ("messages", {"messages": messages(("user", [])), "x": SECRET}, "blank-content", "messages[0].content"),
-    (
-        "messages",
-        {"messages": messages(("user", SECRET)), "prompt_id": 7},
-        "prompt-id-not-text",
-        "prompt_id",
-    ),
     ("prompt_messages", {"prompt": SECRET}, "no-messages", None),
     ("openai", {"tools": [SECRET], "messages": []}, "tools", "tools"),
     ("openai", {"functions": [SECRET], "messages": []}, "tools", "functions"),

@@ -107,7 +107,6 @@ RULES: dict[str, Rule] = {
     "content-part-not-text": Rule(
         "a part of the content is no text", "drop the part or the row: only text can be trained on here"
     ),
-    "prompt-id-not-text": Rule("prompt_id is not a string", "write it as a string, or leave it out"),
     "prompt-differs": Rule(
         "the prompt is not what the user says first in the messages, which alone are used",
         "make the two equal, or leave the prompt out",

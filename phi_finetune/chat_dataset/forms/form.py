@@ -83,8 +83,6 @@ class Form(ABC):
             "messages": [{"role": turn.role, "content": turn.content} for turn in self.turns(record)]
         }
         if "prompt_id" in self.keys and (prompt_id := given(record, "prompt_id")) is not None:
-            if not isinstance(prompt_id, str):
-                raise BrokenRule("prompt-id-not-text", "prompt_id")
             row["prompt_id"] = prompt_id
         return row
 
