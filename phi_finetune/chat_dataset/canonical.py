@@ -129,10 +129,12 @@ def _quoted(texts: Sequence[str]) -> list[bytes]:
     # A quoted text holds no line feed, so each line is one text.
     quoted = lines.split(b"\n")
     quoted.pop()
-    if lines.isascii() and _DELETE not in lines:
+    if _DELETE in lines:
+        return [_quoted_one(text) for text in texts]
+    if lines.isascii():
         return quoted
     return [
-        text if text.isascii() and _DELETE not in text else _quoted_one(original)
+        text if text.isascii() else _quoted_one(original)
         for text, original in zip(quoted, texts, strict=True)
     ]
 

@@ -12,6 +12,7 @@ from phi_finetune.chat_dataset.canonical import assembled, blocks_of, read_line
 from phi_finetune.chat_dataset.conversation import Conversation
 from phi_finetune.chat_dataset.forms import Form
 from phi_finetune.chat_dataset.parts import lines_of
+from phi_finetune.chat_dataset.read_ahead import read_ahead
 from phi_finetune.chat_dataset.readers.tables import Table, batch_values
 from phi_finetune.chat_dataset.sources import Rows, is_plain
 
@@ -51,7 +52,7 @@ class ColumnRows(Rows[Table]):
         form, there, number = self.form(), self.reader.columns(), 1
         wanted = tuple(name for name in ("messages", "prompt_id") if name in there)
         plain = is_plain(form) and "messages" in wanted
-        for batch in self.reader.batches(wanted if plain else None):
+        for batch in read_ahead(self.reader.batches(wanted if plain else None)):
             block = _quickly(batch, must_end_answered=self.must_end_answered) if plain else None
             if block is not None:
                 yield block
