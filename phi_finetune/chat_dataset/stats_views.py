@@ -176,10 +176,7 @@ class DatasetStats:
 
     def _repr_html_(self) -> str:
         head = "".join(f"<th>{title}</th>" for title in _TITLES)
-        rows = "".join(
-            "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>"
-            for row in self._cells()
-        )
+        rows = "".join(f"<tr>{_html_cells(row)}</tr>" for row in self._cells())
         notes = "".join(f"<li>{html.escape(note)}</li>" for note in self._notes())
         return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table><ul>{notes}</ul>"
 
@@ -230,6 +227,11 @@ class DatasetStats:
                 yield f"{split.split}: tokens and spreads are from {split.looked_at:,} rows drawn at random."
         if self.token_error:
             yield f"No tokenizer was given: tokens are estimates, as a whole within {self.token_error:.0%}."
+
+
+def _html_cells(row: list[str]) -> str:
+    words = "".join(f"<td>{html.escape(cell)}</td>" for cell in row[:2])
+    return words + "".join(f'<td style="text-align:right">{html.escape(cell)}</td>' for cell in row[2:])
 
 
 def _columns(name: str, figure: Figure | None) -> dict[str, float]:
