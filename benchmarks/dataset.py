@@ -38,7 +38,7 @@ _KIB = 1024 if sys.platform != "darwin" else 1
 
 def ours(folder: Path, out: Path, percent: int) -> float:
     """This library's way; seconds."""
-    import pyarrow.compute  # noqa: F401 - imports are not timed, and these are made on first use
+    import pyarrow.compute
     import pyarrow.parquet  # noqa: F401
 
     import phi_finetune as pf

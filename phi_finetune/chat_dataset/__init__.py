@@ -11,15 +11,22 @@ from phi_finetune.chat_dataset.dataset import (
 )
 from phi_finetune.chat_dataset.origin import Origin
 from phi_finetune.chat_dataset.split_info import SplitInfo
+from phi_finetune.chat_dataset.stats_views import DatasetStats
+from phi_finetune.chat_dataset.tokens import TokenCount, count_tokens
+from phi_finetune.chat_dataset.xray import Xray
 
 __all__ = [
     "LEAST_TRAINING_ROWS",
     "ChatDataset",
     "Conversation",
+    "DatasetStats",
     "Message",
     "Origin",
     "Role",
     "SplitInfo",
     "SplitName",
+    "TokenCount",
+    "Xray",
+    "count_tokens",
     "sample_conversations",
 ]

@@ -27,6 +27,10 @@ from phi_finetune.errors import InvalidParameter
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+    from phi_finetune.catalog.chat_templates import ChatTemplate
+    from phi_finetune.chat_dataset.stats_views import DatasetStats
+    from phi_finetune.chat_dataset.tokens import Tokenizer
+    from phi_finetune.chat_dataset.xray import Trained, Xray
     from phi_finetune.protocols import Listener
 
 __all__ = ["LEAST_TRAINING_ROWS", "ChatDataset", "SplitName", "sample_conversations"]
@@ -165,6 +169,79 @@ class ChatDataset(Shaping):
         if n < 1:
             raise InvalidParameter(f"A sample of {n} rows", name="n", value=n, allowed="1 or more")
         return preview_frame(map(read_line, drawn(lines_of(self._source(split)), n, seed)))
+
+    def stats(
+        self,
+        *,
+        model: str | ChatTemplate | None = None,
+        tokenizer: Tokenizer | None = None,
+        max_seq_length: int | None = None,
+        sample: int | None = None,
+        seed: int = 0,
+    ) -> DatasetStats:
+        """Measure all splits in one pass: rows, turns, characters, and tokens by role, with percentiles.
+
+        Args:
+            model: The model's name or chat template: a row's tokens are then those of the text that training makes
+                of it. Without one, they are those of what is said.
+            tokenizer: The model's tokenizer: a folder or a file ``tokenizer.json``, an object that has ``encode``, or
+                a function. Without one, tokens are estimated, and the intervals say by how much that may be off.
+            max_seq_length: Where training cuts a row, in tokens; None and -1 are the model's context length.
+                Without a model and a length, nothing is told of cuts.
+            sample: How many rows of a split are looked at for tokens and spreads; a split with no more rows is
+                measured exactly, and a larger one with 95 % intervals. 5,000, or 2,000 with a tokenizer.
+            seed: Another seed draws another sample.
+
+        Raises:
+            InvalidData: A row breaks a rule.
+            InvalidParameter: ``sample`` or ``max_seq_length`` is below 1, or the model or the tokenizer is not known.
+            MissingDependency: A model or a tokenizer was given, and the extra ``tokens`` is not installed.
+        """
+        from phi_finetune.chat_dataset.stats import stats, turns_of_blocks
+
+        return stats(
+            {split: turns_of_blocks(source.blocks()) for split, source in self._sources().items()},
+            model=model,
+            tokenizer=tokenizer,
+            max_seq_length=max_seq_length,
+            sample=sample,
+            seed=seed,
+        )
+
+    def xray(
+        self,
+        row: int,
+        model: str | ChatTemplate,
+        *,
+        split: SplitName = "train",
+        tokenizer: Tokenizer | None = None,
+        max_seq_length: int | None = None,
+        trained: Trained = "assistant",
+    ) -> Xray:
+        """Show what training makes of a row: what is learned, what is only read, and what is cut off.
+
+        Args:
+            row: Its place in the split, counted from 0.
+            model: The model's name, such as ``"Phi-4"``, or a chat template.
+            split: The split it is in.
+            tokenizer: The model's tokenizer, as for :meth:`stats`; without one, tokens are estimated word by word.
+            max_seq_length: Where training cuts, in tokens; None and -1 are the model's context length.
+            trained: What is learned: what the assistant says, with the token that ends its turn, or all of the text.
+
+        Raises:
+            InvalidData: A row up to this one breaks a rule.
+            InvalidParameter: There is no such row or split, the model is not known, or the tokenizer cannot be used.
+            MissingDependency: The extra ``tokens`` is not installed.
+        """
+        from phi_finetune.chat_dataset.xray import xray
+
+        return xray(
+            self.row(row, split),
+            model,
+            tokenizer=tokenizer,
+            max_seq_length=max_seq_length,
+            trained=trained,
+        )
 
     def write(
         self,
