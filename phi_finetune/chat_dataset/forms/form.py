@@ -15,7 +15,6 @@ __all__ = [
     "ReversibleForm",
     "Turn",
     "conversation_of",
-    "given",
     "is_said",
     "message_turns",
     "objects_of",
@@ -82,7 +81,7 @@ class Form(ABC):
         row: dict[str, object] = {
             "messages": [{"role": turn.role, "content": turn.content} for turn in self.turns(record)]
         }
-        if "prompt_id" in self.keys and (prompt_id := given(record, "prompt_id")) is not None:
+        if "prompt_id" in self.keys and (prompt_id := record.get("prompt_id")) is not None:
             row["prompt_id"] = prompt_id
         return row
 
@@ -189,11 +188,6 @@ def text_of(content: object, at: str) -> object:
             raise BrokenRule("content-part-not-text", f"{at}[{index}]")
         texts.append(text)
     return "".join(texts)
-
-
-def given(record: Mapping[str, object], *keys: str) -> object:
-    """Give the first of the keys' values that is there; None counts as absent, as tables fill gaps with it."""
-    return next((record[key] for key in keys if record.get(key) is not None), None)
 
 
 def is_said(text: object) -> bool:
