@@ -81,7 +81,7 @@ class Form(ABC):
         row: dict[str, object] = {
             "messages": [{"role": turn.role, "content": turn.content} for turn in self.turns(record)]
         }
-        if "prompt_id" in self.keys and (prompt_id := record.get("prompt_id")) is not None:
+        if "prompt_id" in self.keys and isinstance(prompt_id := record.get("prompt_id"), str):
             row["prompt_id"] = prompt_id
         return row
 
