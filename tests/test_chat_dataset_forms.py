@@ -252,6 +252,13 @@ def test_tools_are_dropped_when_asked() -> None:
     assert read == said(("user", "What is the weather in San Francisco?"), ("assistant", "It is 21 degrees."))
 
 
+def test_what_is_said_beside_a_call_stays() -> None:
+    """Only turns that do nothing but call are left out."""
+    turns = [*messages(("user", "a")), {"role": "assistant", "content": "I look.", "tool_calls": [CALL]}]
+    read = conversation_of(form_of("openai", drop=["tools"]), {"messages": turns})
+    assert read == said(("user", "a"), ("assistant", "I look."))
+
+
 def test_places_are_the_rows_own_after_turns_were_dropped() -> None:
     """A turn left out does not shift what an error says."""
     turns = [*messages(("user", "a")), {"role": "assistant", "tool_calls": [CALL]}, *messages(("king", "b"))]

@@ -106,6 +106,31 @@ def test_a_broken_row_does_not_end_the_reading(tmp_path: Path) -> None:
     ]
 
 
+def test_places_are_those_in_the_file(tmp_path: Path) -> None:
+    """Far from its start too, where many blocks were read and let go."""
+    row = json.dumps({"text": "x" * 5_000})
+    content = "[\n" + f"{row},\n" * 300 + "nothing,\n1]"
+    assert array(tmp_path, content)[300] == (
+        301,
+        Fault("not-json-row", f"line 302 (byte {content.index('nothing') + 1})"),
+    )
+
+
+def test_a_row_that_never_ends_is_not_held(tmp_path: Path) -> None:
+    """Of a file with an unclosed quote, no more than the longest row is read."""
+    content = gzip.compress(b'["') + gzip.compress(b"x" * 10_000_000) * 6
+    reader = JsonArray(written(tmp_path, "a.json.gz", content))
+    tracemalloc.start()
+    try:
+        with pytest.raises(InvalidData) as caught:
+            list(reader.records())
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert (caught.value.rule, caught.value.row, caught.value.path) == ("row-too-long", 1, "line 1 (byte 2)")
+    assert peak < 50_000_000
+
+
 BROKEN_ARRAYS: list[tuple[bytes | str, int, str]] = [
     # content, the row that is told of, the rule
     (f'[1, {{"a": "{SECRET}"', 2, "truncated-array"),

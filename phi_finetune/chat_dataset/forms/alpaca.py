@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import attrs
 
 from phi_finetune.chat_dataset.conversation import Conversation
-from phi_finetune.chat_dataset.forms.form import ReversibleForm, Turn, given, is_said
+from phi_finetune.chat_dataset.forms.form import ReversibleForm, Turn, is_said
 from phi_finetune.chat_dataset.rules import BrokenRule
 
 __all__ = ["Alpaca"]
@@ -31,17 +31,17 @@ class Alpaca(ReversibleForm):
 
     def recognises(self, record: Mapping[str, object]) -> bool:
         """Whether it has an instruction and an output."""
-        return given(record, "instruction") is not None and "output" in record
+        return record.get("instruction") is not None and "output" in record
 
     def turns(self, record: Mapping[str, object]) -> list[Turn]:
         """Give the system text, the history, the instruction with its input, and the output."""
-        instruction, output = given(record, "instruction"), given(record, "output")
+        instruction, output = record.get("instruction"), record.get("output")
         if instruction is None:
             raise BrokenRule("missing-key", "instruction")
         turns = [Turn("user", _question(instruction, record.get("input")), "output", "instruction")]
         if output is not None:
             turns.append(Turn("assistant", output, "output", "output"))
-        turns[:0] = _history(given(record, "history"))
+        turns[:0] = _history(record.get("history"))
         if is_said(system := record.get("system")):
             turns.insert(0, Turn("system", system, "system", "system"))
         return turns

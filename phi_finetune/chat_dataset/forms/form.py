@@ -15,7 +15,6 @@ __all__ = [
     "ReversibleForm",
     "Turn",
     "conversation_of",
-    "given",
     "is_said",
     "message_turns",
     "objects_of",
@@ -189,11 +188,6 @@ def text_of(content: object, at: str) -> object:
             raise BrokenRule("content-part-not-text", f"{at}[{index}]")
         texts.append(text)
     return "".join(texts)
-
-
-def given(record: Mapping[str, object], *keys: str) -> object:
-    """Give the first of the keys' values that is there; None counts as absent, as tables fill gaps with it."""
-    return next((record[key] for key in keys if record.get(key) is not None), None)
 
 
 def is_said(text: object) -> bool:

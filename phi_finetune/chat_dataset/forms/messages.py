@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import attrs
 
 from phi_finetune.chat_dataset.conversation import Conversation
-from phi_finetune.chat_dataset.forms.form import ReversibleForm, Turn, given, is_said, message_turns
+from phi_finetune.chat_dataset.forms.form import ReversibleForm, Turn, is_said, message_turns
 from phi_finetune.chat_dataset.forms.openai import uses_openai
 from phi_finetune.chat_dataset.rules import BrokenRule
 
@@ -32,14 +32,14 @@ class Messages(ReversibleForm):
     def recognises(self, record: Mapping[str, object]) -> bool:
         """Whether it has messages, without anything of OpenAI's, and no system text beside them."""
         return (
-            given(record, "messages") is not None
+            record.get("messages") is not None
             and not uses_openai(record)
             and not is_said(record.get("system"))
         )
 
     def turns(self, record: Mapping[str, object]) -> list[Turn]:
         """Give the messages, with parts of text joined."""
-        items = given(record, "messages")
+        items = record.get("messages")
         if items is None:
             raise BrokenRule("no-messages")
         return message_turns(items, "messages")

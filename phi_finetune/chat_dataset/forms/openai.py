@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 import attrs
 
 from phi_finetune.chat_dataset.conversation import Conversation
-from phi_finetune.chat_dataset.forms.form import ReversibleForm, Turn, given, is_said, objects_of, text_of
+from phi_finetune.chat_dataset.forms.form import ReversibleForm, Turn, is_said, objects_of, text_of
 from phi_finetune.chat_dataset.rules import BrokenRule
 
 __all__ = ["Droppable", "OpenAi", "uses_openai"]
@@ -53,13 +53,13 @@ class OpenAi(ReversibleForm):
 
     def recognises(self, record: Mapping[str, object]) -> bool:
         """Whether it has messages, and no system text beside them; rows may lack anything of OpenAI's."""
-        return given(record, "messages") is not None and not is_said(record.get("system"))
+        return record.get("messages") is not None and not is_said(record.get("system"))
 
     def turns(self, record: Mapping[str, object]) -> list[Turn]:
         """Give the messages, or say which of them training could not read."""
         if "tools" not in self.drop:
             _refuse(record, _OFFERS, "")
-        items = given(record, "messages")
+        items = record.get("messages")
         if items is None:
             raise BrokenRule("no-messages")
         turns: list[Turn] = []
@@ -68,7 +68,7 @@ class OpenAi(ReversibleForm):
             if self._is_only_of_tools(item, at):
                 continue
             self._check_weight(item, at)
-            if item.get("content") is None and given(item, "refusal") is not None:
+            if item.get("content") is None and item.get("refusal") is not None:
                 raise BrokenRule("refusal", f"{at}.refusal")
             role = "system" if item.get("role") == "developer" else item.get("role")
             content = text_of(item.get("content"), f"{at}.content")
@@ -114,6 +114,6 @@ def uses_openai(record: Mapping[str, object]) -> bool:
 def _is_openai(item: object) -> bool:
     return isinstance(item, Mapping) and (
         item.get("role") in ("developer", *_TOOL_ROLES)
-        or given(item, "weight", "refusal", "audio") is not None
+        or any(item.get(key) is not None for key in ("weight", "refusal", "audio"))
         or any(item.get(key) for key in _CALLS)
     )

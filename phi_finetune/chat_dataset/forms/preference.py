@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import attrs
 
-from phi_finetune.chat_dataset.forms.form import Form, Turn, given
+from phi_finetune.chat_dataset.forms.form import Form, Turn
 from phi_finetune.chat_dataset.forms.prompt_completion import side_turns
 from phi_finetune.chat_dataset.forms.prompt_messages import prompt_remarks
 from phi_finetune.chat_dataset.rules import BrokenRule, Fault
@@ -32,11 +32,11 @@ class Preference(Form):
 
     def recognises(self, record: Mapping[str, object]) -> bool:
         """Whether it has a chosen and a rejected side."""
-        return given(record, "chosen") is not None and given(record, "rejected") is not None
+        return record.get("chosen") is not None and record.get("rejected") is not None
 
     def turns(self, record: Mapping[str, object]) -> list[Turn]:
         """Give the prompt's turns, unless the chosen side begins with them, and the chosen side's."""
-        prompt, chosen = given(record, "prompt"), given(record, "chosen")
+        prompt, chosen = record.get("prompt"), record.get("chosen")
         if chosen is None:
             raise BrokenRule("missing-key", "chosen")
         turns = side_turns(chosen, "chosen", "assistant")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import attrs
 
 from phi_finetune.chat_dataset.conversation import Conversation
-from phi_finetune.chat_dataset.forms.form import ReversibleForm, Turn, given, message_turns
+from phi_finetune.chat_dataset.forms.form import ReversibleForm, Turn, message_turns
 from phi_finetune.chat_dataset.rules import BrokenRule
 
 __all__ = ["PromptCompletion", "side_turns"]
@@ -31,11 +31,11 @@ class PromptCompletion(ReversibleForm):
 
     def recognises(self, record: Mapping[str, object]) -> bool:
         """Whether it has a prompt and a completion."""
-        return given(record, "prompt") is not None and "completion" in record
+        return record.get("prompt") is not None and "completion" in record
 
     def turns(self, record: Mapping[str, object]) -> list[Turn]:
         """Give the prompt's turns and the completion's."""
-        prompt, completion = given(record, "prompt"), given(record, "completion")
+        prompt, completion = record.get("prompt"), record.get("completion")
         if prompt is None:
             raise BrokenRule("missing-key", "prompt")
         turns = side_turns(prompt, "prompt", "user")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import attrs
 
 from phi_finetune.chat_dataset.conversation import Conversation
-from phi_finetune.chat_dataset.forms.form import ReversibleForm, Turn, given
+from phi_finetune.chat_dataset.forms.form import ReversibleForm, Turn
 from phi_finetune.chat_dataset.forms.messages import Messages
 from phi_finetune.chat_dataset.rules import Fault
 
@@ -52,6 +52,6 @@ class PromptMessages(ReversibleForm):
 
 def prompt_remarks(record: Mapping[str, object], turns: list[Turn]) -> tuple[Fault, ...]:
     """Say so if a row's prompt, where it is a text, is not what the user says first in the turns."""
-    prompt = given(record, "prompt")
+    prompt = record.get("prompt")
     first = next((turn.content for turn in turns if turn.role == "user"), None)
     return (Fault("prompt-differs", "prompt"),) if isinstance(prompt, str) and prompt != first else ()

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Literal, TypeAlias, get_args
 
 from phi_finetune.chat_dataset.forms.alpaca import Alpaca
-from phi_finetune.chat_dataset.forms.form import Form, given
+from phi_finetune.chat_dataset.forms.form import Form
 from phi_finetune.chat_dataset.forms.messages import Messages
 from phi_finetune.chat_dataset.forms.openai import Droppable, OpenAi
 from phi_finetune.chat_dataset.forms.own import OwnForm, RowFunction
@@ -155,7 +155,7 @@ def _first(family: list[Form], rows: list[Mapping[str, object]]) -> Form | None:
 def _refused(rule: str, label: str | None, rows: list[Mapping[str, object]]) -> InvalidData:
     forms = [_named(name, ()) for name in get_args(FormName)]
     known = {key: None for form in forms for key in form.keys} | dict.fromkeys(("label", "tools"))
-    seen = [key for key in known if any(given(row, key) is not None for row in rows)]
+    seen = [key for key in known if any(row.get(key) is not None for row in rows)]
     others = len({key for row in rows for key in row} - set(seen))
     keys = ", ".join([*seen, f"{others} other keys"] if others else seen)
     return InvalidData(

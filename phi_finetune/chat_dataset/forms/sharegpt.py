@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import attrs
 
 from phi_finetune.chat_dataset.conversation import Conversation, Role
-from phi_finetune.chat_dataset.forms.form import ReversibleForm, Turn, given, is_said, objects_of
+from phi_finetune.chat_dataset.forms.form import ReversibleForm, Turn, is_said, objects_of
 from phi_finetune.chat_dataset.rules import BrokenRule
 
 __all__ = ["ShareGpt"]
@@ -44,13 +44,13 @@ class ShareGpt(ReversibleForm):
 
     def recognises(self, record: Mapping[str, object]) -> bool:
         """Whether it has conversations, the first turn of which, if any, says who speaks with ``from``."""
-        items = given(record, "conversations")
+        items = record.get("conversations")
         first = items[0] if isinstance(items, list | tuple) and items else None
         return items is not None and (not isinstance(first, Mapping) or "from" in first or "value" in first)
 
     def turns(self, record: Mapping[str, object]) -> list[Turn]:
         """Give the system text, if there is one, and the conversation."""
-        items = given(record, "conversations")
+        items = record.get("conversations")
         if items is None:
             raise BrokenRule("missing-key", "conversations")
         turns = [
