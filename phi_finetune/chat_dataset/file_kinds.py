@@ -14,7 +14,7 @@ import attrs
 from phi_finetune.chat_dataset.column_rows import ColumnRows
 from phi_finetune.chat_dataset.line_rows import LineRows
 from phi_finetune.chat_dataset.readers.arrow import ArrowFile
-from phi_finetune.chat_dataset.readers.csv import Csv
+from phi_finetune.chat_dataset.readers.csv import LIST_COLUMNS, Csv
 from phi_finetune.chat_dataset.readers.json_array import JsonArray
 from phi_finetune.chat_dataset.readers.json_lines import JsonLines
 from phi_finetune.chat_dataset.readers.parquet import Parquet
@@ -79,7 +79,9 @@ def _json_array(path: Path, must_end_answered: bool, choice: FormChoice) -> Sour
 def _csv_rows(
     path: Path, must_end_answered: bool, choice: FormChoice, delimiter: str | None = None
 ) -> Source:
-    return Rows(Csv(path, delimiter), must_end_answered, choice)
+    others = choice.columns or {}
+    lists = LIST_COLUMNS | {others[name] for name in LIST_COLUMNS if name in others}
+    return Rows(Csv(path, delimiter, lists), must_end_answered, choice)
 
 
 def _parquet_rows(path: Path, must_end_answered: bool, choice: FormChoice) -> Source:
