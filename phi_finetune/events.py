@@ -160,7 +160,7 @@ class WriteProgress(Event):
 
 @attrs.frozen
 class DownloadProgress(Event):
-    """A part of a model's files has come.
+    """A part of a model's or a data set's files has come.
 
     Attributes:
         received_bytes: How much has come by now.

@@ -193,6 +193,7 @@ def test_a_hub_that_gives_no_ranges_is_counted_by_whole_files(hub: HubServer) ->
     """Some mirrors do not give a part of a file."""
     hub.ranges = False
     assert len(rows_of(load(hub, percent=10))) == 30
+    assert {shard("train_sft", index, 3)[5:] for index in range(3)} < set(hub.fetched())
 
 
 def test_a_footer_longer_than_the_first_try_is_asked_for_whole(hub: HubServer) -> None:
@@ -490,6 +491,21 @@ def test_offline_a_share_is_found_again(hub: HubServer, monkeypatch: pytest.Monk
     assert rows_of(load(hub, rows=7)) == rows_of(first)[:7]
 
 
+def test_offline_a_branch_is_the_commit_that_it_was_last(
+    hub: HubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the cache has older ones; those are found by their hash."""
+    repo = hub.repos[NAME]
+    old = load(hub, percent=5).revision
+    repo.files[shard("train_sft", 0, 3)] = parquet(100, start=1000)
+    repo.files[".gitattributes"] = b"*.parquet"
+    new = load(hub, percent=5).revision
+    go_offline(monkeypatch)
+    assert old != new
+    for revision, first in ((None, "1000"), ("main", "1000"), (new, "1000"), (old, "0")):
+        assert rows_of(load(hub, percent=5, revision=revision))[0] == first
+
+
 def test_offline_a_larger_share_says_what_is_missing(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """And nothing is given in its place."""
     load(hub, percent=5)
@@ -567,6 +583,15 @@ def test_a_folder_laid_out_like_the_hub_is_read_where_it_is(
     monkeypatch.chdir(tmp_path / "ultrachat" / "data")
     assert len(rows_of(load(hub, "."))) == 300
     assert hub.asked == []
+
+
+def test_a_card_that_is_no_yaml_is_passed_over(tmp_path: Path) -> None:
+    """The file names are enough."""
+    (tmp_path / "train.parquet").write_bytes(parquet(3))
+    for card in (b"---\nlicense: [\n---\n", b"---\n- mit\n---\n", b"---\n\xff\n---\n", b""):
+        (tmp_path / "README.md").write_bytes(card)
+        found = resolve(tmp_path)
+        assert (found.license, rows_of(found)) == (None, ["0", "1", "2"])
 
 
 # The rounding

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
@@ -102,11 +103,8 @@ def open_access(
             resource=name,
             next_call="check the path, and the folder that this runs in",
         )
-    try:
+    with suppress(NotOnline):
         return _open_online(name, revision, token, endpoint, notify)
-    except NotOnline:
-        offline = True
-    assert offline
     return _open_cached(name, revision)
 
 
@@ -128,7 +126,7 @@ class _Folder:
         return tuple(sorted(path.relative_to(self.path).as_posix() for path in found))
 
     def card(self) -> Mapping[str, object]:
-        return _read_card(self.path / _README, self.repo)
+        return _read_card(self.path / _README)
 
     def row_counts(self, paths: tuple[str, ...]) -> list[int]:
         return [shards.row_count([self.fetch(path)]) for path in paths]
@@ -161,7 +159,7 @@ class _Online:
         if _README not in self.sizes:
             return {}
         # Under the name that was asked for, so that the cache knows that name when offline.
-        return _read_card(self._download(_README, self.asked_revision or "main"), self.repo)
+        return _read_card(self._download(_README, self.asked_revision or "main"))
 
     def row_counts(self, paths: tuple[str, ...]) -> list[int]:
         with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
@@ -294,16 +292,18 @@ def _open_cached(repo: str, revision: str | None) -> _Folder:
     return _Folder(repo, found.snapshot_path, found.commit_hash)
 
 
-def _read_card(path: Path, repo: str) -> Mapping[str, object]:
-    from huggingface_hub import metadata_load
+def _read_card(path: Path) -> Mapping[str, object]:
+    """Read a README's fields; none where they cannot be read, as the hub itself takes in no such card."""
+    from huggingface_hub import metadata_load, repocard
 
     if not path.is_file():
         return {}
+    # The reader of YAML is not imported here, so that nothing of this library can read with it.
+    not_yaml = repocard.yaml.YAMLError  # pyright: ignore[reportPrivateImportUsage]
     try:
-        card = metadata_load(path)
-    except (ValueError, OSError):
-        card = None
-    return card or {}
+        return metadata_load(path) or {}
+    except (ValueError, OSError, not_yaml):
+        return {}
 
 
 def _progress(notify: Listener, resource: str, size: int) -> type[tqdm]:

@@ -85,7 +85,7 @@ def _told(error: BaseException, repo: str, revision: str | None, file: str | Non
     resource = f"data set {repo}" if file is None else f"data set {repo}, file {file}"
     if isinstance(error, LocalEntryNotFoundError) and error.__cause__ is not None:
         return _told(error.__cause__, repo, revision, file)
-    if isinstance(error, OfflineModeIsEnabled | LocalEntryNotFoundError):
+    if isinstance(error, OfflineModeIsEnabled):
         return NotOnline()
     if isinstance(error, HFValidationError):
         return InvalidParameter(

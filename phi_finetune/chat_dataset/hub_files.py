@@ -204,9 +204,9 @@ def _by_card(files: Sequence[str], card: Mapping[str, object]) -> dict[str, list
         for split, patterns in _patterns(config.get("data_files")):
             full = [f"{root}/{pattern}" if root else pattern for pattern in patterns]
             paths = [path for path in files if any(_matches(path, pattern) for pattern in full)]
-            if paths:
-                found.setdefault(split if plain else f"{name}/{split}", []).extend(paths)
-    return found
+            held = found.setdefault(split if plain else f"{name}/{split}", [])
+            held += [path for path in paths if path not in held]
+    return {name: paths for name, paths in found.items() if paths}
 
 
 def _patterns(data_files: object) -> Iterator[tuple[str, list[str]]]:
