@@ -127,7 +127,7 @@ def _claim(
             costs=f"endpoint {name} may be there; it costs nothing while it has no deployment",
             next_call=f"ws.endpoint({name!r}).delete()",
         )
-    except (KeyboardInterrupt, SystemExit, OutcomeUnknown) as ended:
+    except (KeyboardInterrupt, SystemExit, OutcomeUnknown, DeadlineExceeded) as ended:
         _delete_endpoint_after(ended, client, name)
         raise
     if not isinstance(answer, Answer):

@@ -132,7 +132,7 @@ def watch(look: Callable[[], Look[T]], patience: Patience) -> Iterator[Look[T]]:
         if error.last_status is not None or error.limit_s is None:
             raise
         # The whole call has a limit, which was met in a look or in a pause.
-        raise patience.exceeded(status, clock.monotonic() - started, error.limit_s) from error
+        raise patience.exceeded(status, error.elapsed_s or 0.0, error.limit_s) from error
     except KeyboardInterrupt as interrupt:
         interrupt.add_note(f"{patience.resource} goes on ({status}). Next: {patience.next_call}")
         raise

@@ -12,7 +12,7 @@ from phi_finetune._azure.paths import segment
 from phi_finetune._azure.rest import Answer
 from phi_finetune._azure.translate import azure_ai_ml_errors, expect
 from phi_finetune._waiting import Look, Patience, wait_for
-from phi_finetune.errors import NotFound, PhiFinetuneError
+from phi_finetune.errors import NotFound
 
 if TYPE_CHECKING:
     from azure.ai.ml.entities import ProbeSettings
@@ -268,21 +268,15 @@ def wait_endpoint_gone(client: Client, name: str, timeout: timedelta) -> None:
 
 
 def _delete(client: Client, path: str, api: str, resource: str, next_call: str, timeout: timedelta) -> bool:
-    try:
-        return delete(
-            client,
-            path,
-            query={"api-version": api},
-            resource=resource,
-            costs=f"{resource} may still be there, and bill",
-            next_call=next_call,
-            timeout=timeout,
-        )
-    except NotFound:
-        raise
-    except PhiFinetuneError as error:
-        error.costs = f"{resource} may still be there, and bill"
-        raise
+    return delete(
+        client,
+        path,
+        query={"api-version": api},
+        resource=resource,
+        costs=f"{resource} may still be there, and bill",
+        next_call=next_call,
+        timeout=timeout,
+    )
 
 
 def _path(name: str) -> str:
