@@ -19,6 +19,8 @@ T = TypeVar("T")
 FIRST_INTERVAL_S = 2.0
 LONGEST_INTERVAL_S = 30.0
 GROWTH = 1.5
+SHORTEST_HINT_S = 1.0
+"""A service that asks for no pause at all between looks, as ``Retry-After: 0`` does, is not asked without end."""
 SHORTEST_PAUSE_S = 0.001
 """Less than this is no time to wait: a clock may be too coarse to let it pass."""
 LOOKS_MAY_FAIL = 5
@@ -108,7 +110,7 @@ def wait_for(look: Callable[[], Look[T]], patience: Patience) -> T:
 def watch(look: Callable[[], Look[T]], patience: Patience) -> Iterator[Look[T]]:
     """Give what each look sees, the one with a value last.
 
-    Where the service says how long to wait before the next look, that holds.
+    Where the service says how long to wait before the next look, that holds, if it is a second or more.
     """
     clock = patience.clock
     started = clock.monotonic()
@@ -126,7 +128,7 @@ def watch(look: Callable[[], Look[T]], patience: Patience) -> Iterator[Look[T]]:
             left_s = patience.check(status, elapsed_s)
             patience.notify(Waiting(resource=patience.resource, status=status, elapsed_s=elapsed_s))
             hint_s = None if seen is None else seen.hint_s
-            clock.sleep(min(left_s, interval_s if hint_s is None else hint_s))
+            clock.sleep(min(left_s, interval_s if hint_s is None else max(hint_s, SHORTEST_HINT_S)))
             interval_s = min(interval_s * GROWTH, patience.longest_s)
     except DeadlineExceeded as error:
         if error.last_status is not None or error.limit_s is None:
