@@ -298,15 +298,18 @@ class Client:
                 code=code,
             )
 
-    def for_leaving(self, *, quiet: bool = False) -> Client:
+    def for_leaving(self, *, quiet: bool = False, limited: bool = False) -> Client:
         """The same workspace, asked with the patience of the way out (:func:`~phi_finetune.retries.for_leaving`), which
-        neither the limit of a call nor the budget of retries ends.
+        the budget of retries does not end.
 
         Args:
             quiet: Nobody hears of events.
+            limited: The limit of the call that is going on ends it; or else none does.
         """
-        other = self.outside_calls()._copy()
-        other._retries, other._call_timeout, other._budget = for_leaving(self._retries), None, None
+        other = self._copy() if limited else self.outside_calls()._copy()
+        other._retries, other._budget = for_leaving(self._retries), None
+        if not limited:
+            other._call_timeout = None
         if quiet:
             other.notify = _hear_nothing
         return other
