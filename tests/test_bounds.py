@@ -19,9 +19,9 @@ import phi_finetune as pf
 from phi_finetune.emulator.core.http import Request
 from phi_finetune.errors import DeadlineExceeded, PhiFinetuneError
 from phi_finetune.events import Event, RequestSent
-from phi_finetune.retries import PatientRetries
+from phi_finetune.retries import NoRetries, PatientRetries
 from phi_finetune.testing import FakeAzure
-from phi_finetune.testing.faults import Answer, EndlessOperation, Fault, RequestFault, Silence
+from phi_finetune.testing.faults import Answer, EndlessOperation, Fault, OperationFails, RequestFault, Silence
 
 MOST_S = 1.0
 """What a call may take beyond its limit, in seconds on the fake's clock."""
@@ -264,3 +264,35 @@ def test_what_a_call_had_made_when_its_time_was_up_is_undone(at: str) -> None:
         assert caught.value.costs == "nothing: endpoint answers was deleted again"
         assert caught.value.limit_s == 30
         end(azure)
+
+
+OPERATIONS = [name for name in TIMED if not name.startswith("FinetuneJob")]
+LOOK = "GET *OperationsStatus*"
+
+
+@pytest.mark.parametrize("call", OPERATIONS)
+@pytest.mark.parametrize("status", [503, 404])
+def test_a_look_that_fails_for_a_while_is_outlived(call: str, status: int) -> None:
+    """Three looks in a row at its operation, whatever the policy (R13)."""
+    with FakeAzure(progression="realistic") as azure:
+        ready = TIMED[call](azure, azure.workspace(retries=NoRetries()))
+        azure.faults.next(Answer(LOOK, status), times=3)
+        ready(timedelta(days=1))
+        end(azure)
+
+
+@pytest.mark.parametrize("call", [name for name in OPERATIONS if name != "Endpoint.extend"])
+def test_an_operation_that_fails_says_why(call: str) -> None:
+    """The error has the service's code and words, and the call that comes next; what bills is told or deleted (R13)."""
+    with FakeAzure(progression="realistic") as azure:
+        ready = TIMED[call](azure, azure.workspace())
+        azure.faults.next(OperationFails(code="InternalOops", message="The rack is on fire."))
+        with pytest.raises(PhiFinetuneError) as caught:
+            ready(timedelta(days=1))
+        end(azure)
+    error = caught.value
+    assert "The rack is on fire." in str(error)
+    assert error.code == "InternalOops"
+    assert error.resource
+    assert error.next_call
+    assert error.costs

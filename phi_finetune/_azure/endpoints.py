@@ -212,7 +212,11 @@ def tag_endpoint(client: Client, name: str, tags: Mapping[str, str], timeout: ti
     query = {"api-version": API}
     answer = client.rest.send("PATCH", client.url + _path(name), query=query, body={"tags": every})
     expect(answer, 200, 202, doing="tag the endpoint", resource=resource)
-    follow(client, answer, resource=resource, timeout=timeout, next_call=next_call)
+    try:
+        follow(client, answer, resource=resource, timeout=timeout, next_call=next_call)
+    except Failed as failure:
+        costs = f"{resource} goes on, as it was"
+        raise failure.as_error("Could not tag the endpoint", resource, costs, next_call) from None
 
     def shown() -> Look[dict[str, Any]]:
         seen = get_endpoint(client, name)
