@@ -127,7 +127,7 @@ def _claim(
             costs=f"endpoint {name} may be there; it costs nothing while it has no deployment",
             next_call=f"ws.endpoint({name!r}).delete()",
         )
-    except (KeyboardInterrupt, SystemExit, OutcomeUnknown) as ended:
+    except (KeyboardInterrupt, SystemExit, OutcomeUnknown, DeadlineExceeded) as ended:
         _delete_endpoint_after(ended, client, name)
         raise
     if not isinstance(answer, Answer):
@@ -235,7 +235,11 @@ def _follow_creation(client: Client, name: str, accepted: Answer, timeout: timed
         follow(client, accepted, resource=resource, timeout=timeout, next_call=next_call)
     except Failed as failure:
         raise DeploymentFailed(
-            "The endpoint could not be made", resource=resource, why=failure.message, code=failure.code
+            "The endpoint could not be made",
+            resource=resource,
+            why=failure.message,
+            next_call="deploy again",
+            code=failure.code,
         ) from None
 
 
@@ -345,7 +349,12 @@ def give_traffic(client: Client, endpoint: str, traffic: Mapping[str, int], time
         body = put_traffic(client, endpoint, traffic, timeout)
     except Failed as failure:
         raise DeploymentFailed(
-            "The traffic could not be set", resource=resource, why=failure.message, code=failure.code
+            "The traffic could not be set",
+            resource=resource,
+            why=failure.message,
+            costs=f"{resource} goes on, with the traffic that it had",
+            next_call=f"ws.endpoint({endpoint!r}).shift_traffic(...) again, or delete()",
+            code=failure.code,
         ) from None
     client.notify(TrafficMoved(resource=resource, traffic=dict(traffic)))
     return from_arm(body, client)

@@ -62,7 +62,8 @@ class WithoutHandle:
         """The same for one call, which begins now and may take so long; it must not be given to anybody."""
         from phi_finetune._azure.client import attached
 
-        return self.attached_to(attached(self._client, "object").for_call(timeout))
+        about: str | None = getattr(self, "resource", None)
+        return self.attached_to(attached(self._client, "object", timeout, about))
 
     def attached_to(self, client: Client) -> Self:
         """The same, with another handle."""

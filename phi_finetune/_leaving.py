@@ -18,7 +18,12 @@ DELETE_TIMEOUT: Final = timedelta(hours=1)
 
 
 def delete_surely(
-    client: Client, delete: Callable[[Client], object], *, resource: str, next_call: str
+    client: Client,
+    delete: Callable[[Client], object],
+    *,
+    resource: str,
+    next_call: str,
+    limited: bool = False,
 ) -> None:
     """Delete something and see it gone, whatever the retry policy; one interruption does not keep it from that.
 
@@ -30,17 +35,18 @@ def delete_surely(
         delete: Deletes it through the handle that it is given, and sees it gone.
         resource: What it deletes.
         next_call: The call that deletes it, where this could not.
+        limited: The limit of the call that is going on holds; or else this has time of its own.
 
     Raises:
         PhiFinetuneError: It may still be there; ``costs`` and ``next_call`` are about that.
     """
     try:
-        _delete(client.for_leaving(), delete, resource, next_call)
+        _delete(client.for_leaving(limited=limited), delete, resource, next_call)
     except PhiFinetuneError:
         raise
     except BaseException as stopped:
         try:
-            _delete(client.for_leaving(quiet=True), delete, resource, next_call)
+            _delete(client.for_leaving(quiet=True, limited=limited), delete, resource, next_call)
         except BaseException as second:
             stopped.add_note(f"{_bills(resource)}. Next: {next_call}")
             if isinstance(second, PhiFinetuneError):

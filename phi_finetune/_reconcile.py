@@ -15,6 +15,7 @@ import attrs
 
 from phi_finetune._waiting import Look, Patience, wait_for
 from phi_finetune.errors import (
+    DeadlineExceeded,
     NotFound,
     OutcomeUnknown,
     PhiFinetuneError,
@@ -76,13 +77,17 @@ def settle(
         What ``send`` gave, or what ``look`` found in its place.
 
     Raises:
-        OutcomeUnknown: The looks were lost too.
+        OutcomeUnknown: The looks were lost too, or the time of the call was up.
+        DeadlineExceeded: The time of the call was up before an answer came.
         PhiFinetuneError: What ``send`` raised, where nothing shows.
     """
     try:
         sent = send()
     except KeyboardInterrupt as interrupt:
         interrupt.add_note(f"{change.costs[0].upper()}{change.costs[1:]}. Next: {change.next_call}")
+        raise
+    except DeadlineExceeded as error:
+        error.resource, error.costs, error.next_call = change.resource, change.costs, change.next_call
         raise
     except (ServiceUnreachable, UnexpectedAnswer, ServiceError) as error:
         if isinstance(error, ServiceError) and error.status_code not in DOUBTFUL:

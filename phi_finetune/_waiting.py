@@ -19,6 +19,8 @@ T = TypeVar("T")
 FIRST_INTERVAL_S = 2.0
 LONGEST_INTERVAL_S = 30.0
 GROWTH = 1.5
+SHORTEST_HINT_S = 1.0
+"""A service that asks for no pause at all, as ``Retry-After: 0`` does, gets it once, and is not asked without end."""
 SHORTEST_PAUSE_S = 0.001
 """Less than this is no time to wait: a clock may be too coarse to let it pass."""
 LOOKS_MAY_FAIL = 5
@@ -108,11 +110,12 @@ def wait_for(look: Callable[[], Look[T]], patience: Patience) -> T:
 def watch(look: Callable[[], Look[T]], patience: Patience) -> Iterator[Look[T]]:
     """Give what each look sees, the one with a value last.
 
-    Where the service says how long to wait before the next look, that holds.
+    Where the service says how long to wait before the next look, that holds, but for less than a second only
+    once.
     """
     clock = patience.clock
     started = clock.monotonic()
-    interval_s, status = patience.first_s, "not looked at yet"
+    interval_s, floor_s, status = patience.first_s, 0.0, "not looked at yet"
     allowance = _Allowance()
     try:
         while True:
@@ -126,13 +129,13 @@ def watch(look: Callable[[], Look[T]], patience: Patience) -> Iterator[Look[T]]:
             left_s = patience.check(status, elapsed_s)
             patience.notify(Waiting(resource=patience.resource, status=status, elapsed_s=elapsed_s))
             hint_s = None if seen is None else seen.hint_s
-            clock.sleep(min(left_s, interval_s if hint_s is None else hint_s))
-            interval_s = min(interval_s * GROWTH, patience.longest_s)
+            clock.sleep(min(left_s, interval_s if hint_s is None else max(hint_s, floor_s)))
+            interval_s, floor_s = min(interval_s * GROWTH, patience.longest_s), SHORTEST_HINT_S
     except DeadlineExceeded as error:
         if error.last_status is not None or error.limit_s is None:
             raise
         # The whole call has a limit, which was met in a look or in a pause.
-        raise patience.exceeded(status, clock.monotonic() - started, error.limit_s) from error
+        raise patience.exceeded(status, error.elapsed_s or 0.0, error.limit_s) from error
     except KeyboardInterrupt as interrupt:
         interrupt.add_note(f"{patience.resource} goes on ({status}). Next: {patience.next_call}")
         raise

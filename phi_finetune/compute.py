@@ -143,20 +143,26 @@ class GpuCompute(WithoutHandle):
             lease: How long from now, by the service's clock, the cluster may stay: after that ``ws.sweep()`` deletes
                 it, with any job on it. One that was there keeps its lease if that ends later, and gets none if it
                 had none. None is no lease; serverless compute needs none.
-            timeout: How long to wait for a new cluster.
+            timeout: How long the call may take in all, for a new cluster too. Serverless compute takes no time.
 
         Raises:
             SizeNotAllowed: The size is unknown here, has no GPU, is retired, or not permitted by the model.
             QuotaExceeded: The family's quota has too few cores left.
             ComputeFailed: It is there but failed, or could not be provisioned.
             ConfigurationError: It is there with machines of another size, or is absent and no size was given.
+            DeadlineExceeded: It is not ready in time; one that was asked for may be there later.
         """
         if self.is_serverless:
             self._check_size(model)
             return self
+        _check_name(self.name)
+        return self._limited(timeout)._ensure(model, lease, timeout)
+
+    def _ensure(
+        self, model: FoundationModel | None, lease: timedelta | None, timeout: timedelta
+    ) -> GpuCompute:
         from phi_finetune._azure.compute import find_cluster, wait_cluster_gone
 
-        _check_name(self.name)
         client = self._handle()
         if model is not None and self.size is not None:
             model.check_finetune_size(self.size)
@@ -166,7 +172,7 @@ class GpuCompute(WithoutHandle):
             wait_cluster_gone(client, self.name, timeout)
             found = None
         if found is not None:
-            return self._lease_longer(self._adopt(found, model), found, until)
+            return self._lease_longer(self._adopt(found, model), found, until, timeout)
         self._check_size(model)
         self._check_quota()
         return self._create(timeout, until)
@@ -183,19 +189,27 @@ class GpuCompute(WithoutHandle):
         body = get_cluster(client, self.name)
         return from_arm(body, client)
 
-    def scale(self, *, min_nodes: int | None = None, max_nodes: int | None = None) -> GpuCompute:
+    def scale(
+        self,
+        *,
+        min_nodes: int | None = None,
+        max_nodes: int | None = None,
+        timeout: timedelta = PROVISIONING_TIMEOUT,
+    ) -> GpuCompute:
         """Set how far the cluster shrinks and grows; all else of it, and whose it is, stays as it is.
 
         Args:
             min_nodes: The machines that it keeps even when idle; None leaves it.
             max_nodes: The most machines that it grows to; None leaves it.
+            timeout: How long the call may take in all.
 
         Raises:
             NotFound: It is not there.
+            DeadlineExceeded: It is not done in time; it may be later.
         """
         from phi_finetune._azure.compute import change_cluster, get_cluster
 
-        client = self._real("scale")
+        client = self._real("scale", timeout)
         body = get_cluster(client, self.name)
         now = from_arm(body, client)
         wanted = attrs.evolve(
@@ -204,9 +218,7 @@ class GpuCompute(WithoutHandle):
             max_nodes=now.max_nodes if max_nodes is None else max_nodes,
         )
         scale = {"minNodeCount": wanted.min_nodes, "maxNodeCount": wanted.max_nodes}
-        body = change_cluster(
-            client, body, timeout=PROVISIONING_TIMEOUT, doing="scale the cluster", scale=scale
-        )
+        body = change_cluster(client, body, timeout=timeout, doing="scale the cluster", scale=scale)
         return from_arm(body, client)
 
     def extend(self, lease: timedelta, *, timeout: timedelta = PROVISIONING_TIMEOUT) -> GpuCompute:
@@ -216,27 +228,35 @@ class GpuCompute(WithoutHandle):
 
         Args:
             lease: From one minute to 366 days.
-            timeout: How long to wait until it is written.
+            timeout: How long the call may take in all.
 
         Raises:
             ConfigurationError: This library did not make the cluster, or it is serverless compute.
             NotFound: It is not there.
+            DeadlineExceeded: It is not written in time.
         """
         from phi_finetune._azure.compute import get_cluster
 
-        client = self._real("be leased")
+        client = self._real("be leased", timeout)
         body = get_cluster(client, self.name)
         check_ours(body.get("tags") or {}, self.resource)
         now, until = from_arm(body, client), lease_end(client, lease)
         if now.lease_until is not None and now.lease_until >= until:
             return now
-        return self._retag(body, lease_tag(until), timeout)
+        return self.attached_to(client)._retag(body, lease_tag(until), timeout)
 
     def delete(self, *, timeout: timedelta = PROVISIONING_TIMEOUT) -> None:
-        """Delete the cluster, and see it gone. One that is not there is as good as deleted."""
+        """Delete the cluster, and see it gone. One that is not there is as good as deleted.
+
+        Args:
+            timeout: How long the call may take in all, until it is seen gone.
+
+        Raises:
+            DeadlineExceeded: It is still there.
+        """
         from phi_finetune._azure.compute import delete_cluster
 
-        client = self._real("delete")
+        client = self._real("delete", timeout)
         if delete_cluster(client, self.name, timeout):
             client.notify(Deleted(resource=self.resource))
 
@@ -254,9 +274,9 @@ class GpuCompute(WithoutHandle):
             )
         return find_sku(self._handle(), self.size)
 
-    def _real(self, verb: str) -> Client:
+    def _real(self, verb: str, timeout: timedelta | None = None) -> Client:
         if not self.is_serverless:
-            return self._handle()
+            return self._limited(timeout)._handle()
         raise ConfigurationError(
             f"Serverless compute cannot {verb}",
             resource=self.resource,
@@ -293,9 +313,11 @@ class GpuCompute(WithoutHandle):
         client.notify(AdoptedExisting(resource=self.resource))
         return found
 
-    def _lease_longer(self, found: GpuCompute, body: Mapping[str, Any], until: datetime | None) -> GpuCompute:
+    def _lease_longer(
+        self, found: GpuCompute, body: Mapping[str, Any], until: datetime | None, timeout: timedelta
+    ) -> GpuCompute:
         longer = longer_lease(self._handle(), self.resource, body.get("tags") or {}, until)
-        return self._retag(body, longer, PROVISIONING_TIMEOUT) if longer else found
+        return self._retag(body, longer, timeout) if longer else found
 
     def _retag(self, body: Mapping[str, Any], tags: Mapping[str, str], timeout: timedelta) -> GpuCompute:
         from phi_finetune._azure.compute import change_cluster

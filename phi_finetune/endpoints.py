@@ -249,10 +249,11 @@ class Endpoint(WithoutHandle):
         """What is deployed behind it."""
         from phi_finetune._azure.endpoints import list_deployments
 
-        traffic = self.refresh().traffic
+        call = self._limited()
+        traffic = call.refresh().traffic
         return tuple(
             deployment_from_arm(item, self.name, traffic)
-            for item in list_deployments(self._handle(), self.name)
+            for item in list_deployments(call._handle(), self.name)
         )
 
     def deploy(
@@ -283,12 +284,14 @@ class Endpoint(WithoutHandle):
             liveness: When the container counts as alive; None waits 600 s before the first look.
             readiness: When it may take requests; None waits 600 s before the first look.
             tags: Further tags.
-            timeout: How long to wait until it is healthy.
+            timeout: How long the call may take in all. A deployment that is not healthy by then is deleted again, which
+                may take up to an hour more.
 
         Raises:
             SizeNotAllowed: The base model does not permit the size for inference.
             QuotaExceeded: The subscription has too few cores.
             DeploymentFailed: It did not become healthy; with the container's log.
+            DeadlineExceeded: The time was up.
         """
         from phi_finetune._deploying import add_or_undo, check_size
 
@@ -303,10 +306,11 @@ class Endpoint(WithoutHandle):
             readiness=readiness or Probe(),
             tags={**(tags or {}), **MADE_BY},
         )
-        client = self._handle()
+        call = self._limited(timeout)
+        client = call._handle()
         check_size(client, model, instance_type)
-        add_or_undo(client, self.refresh(), spec, timeout)
-        return self.refresh()
+        add_or_undo(client, call.refresh(), spec, timeout)
+        return call.refresh()
 
     def shift_traffic(
         self, traffic: Mapping[str, int], *, timeout: timedelta = timedelta(minutes=30)
@@ -315,11 +319,12 @@ class Endpoint(WithoutHandle):
 
         Args:
             traffic: Percent for each deployment; together 100, or 0 to take no requests at all.
-            timeout: How long to wait until it is set.
+            timeout: How long the call may take in all.
 
         Raises:
             InvalidParameter: It does not add up.
             DeploymentFailed: The service gave up on it.
+            DeadlineExceeded: It is not set in time; it may be later.
         """
         from phi_finetune._deploying import give_traffic
 
@@ -332,9 +337,8 @@ class Endpoint(WithoutHandle):
                 value=dict(traffic),
                 allowed="shares from 0 to 100 that add up to 100, or to 0",
             )
-        return attrs.evolve(
-            give_traffic(self._handle(), self.name, traffic, timeout), created_here=self.created_here
-        )
+        client = self._limited(timeout)._handle()
+        return attrs.evolve(give_traffic(client, self.name, traffic, timeout), created_here=self.created_here)
 
     def logs(
         self,
@@ -363,7 +367,7 @@ class Endpoint(WithoutHandle):
 
         Args:
             deployment: The deployment; one that is not there is as good as deleted.
-            timeout: How long to wait until it is gone.
+            timeout: How long the call may take in all, until it is seen gone.
 
         Raises:
             ServiceError: It takes traffic; :meth:`shift_traffic` first.
@@ -371,10 +375,11 @@ class Endpoint(WithoutHandle):
         """
         from phi_finetune._azure.endpoints import delete_deployment
 
-        client = self._handle()
+        call = self._limited(timeout)
+        client = call._handle()
         if delete_deployment(client, self.name, deployment, timeout):
             client.notify(Deleted(resource=f"deployment {deployment} of {self.resource}"))
-        return self.refresh()
+        return call.refresh()
 
     def extend(self, lease: timedelta, *, timeout: timedelta = TAG_TIMEOUT) -> Endpoint:
         """Let its lease end ``lease`` from now, by the service's clock; one that ends later stays as it is.
@@ -383,16 +388,17 @@ class Endpoint(WithoutHandle):
 
         Args:
             lease: From one minute to 366 days.
-            timeout: How long to wait until it is written.
+            timeout: How long the call may take in all.
 
         Raises:
             ConfigurationError: This library did not make the endpoint.
             NotFound: It is not there.
+            DeadlineExceeded: It is not written in time.
         """
         from phi_finetune._azure.endpoints import tag_endpoint
 
-        client = self._handle()
-        now = self.refresh()
+        call = self._limited(timeout)
+        client, now = call._handle(), call.refresh()
         check_ours(now.tags, self.resource)
         until = lease_end(client, lease)
         if now.lease_until is not None and now.lease_until >= until:
@@ -403,12 +409,15 @@ class Endpoint(WithoutHandle):
     def delete(self, *, timeout: timedelta = DELETE_TIMEOUT) -> None:
         """Delete the endpoint with its deployments, and see it gone. One that is not there is as good as deleted.
 
+        Args:
+            timeout: How long the call may take in all, until it is seen gone.
+
         Raises:
             DeadlineExceeded: It is still there, and bills.
         """
         from phi_finetune._azure.endpoints import delete_endpoint
 
-        client = self._handle()
+        client = self._limited(timeout)._handle()
         if delete_endpoint(client, self.name, timeout):
             client.notify(Deleted(resource=self.resource))
 

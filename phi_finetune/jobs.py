@@ -187,8 +187,9 @@ class FinetuneJob(WithoutHandle):
         """
         from phi_finetune._azure.run_history import run_details
 
-        client = self._handle()
-        run = self.name if step is None else self._step(step).run
+        call = self._limited()
+        client = call._handle()
+        run = self.name if step is None else call._step(step).run
         return log_of(client, run, run_details(client, run))
 
     def metrics(self) -> TrainingMetrics:
@@ -229,7 +230,8 @@ class FinetuneJob(WithoutHandle):
 
     def diagnose(self) -> Diagnosis:
         """Find out why the job ended as it did: the step that failed first, its error, and the end of its log."""
-        return diagnose(self._handle(), self.name, self.children())
+        call = self._limited()
+        return diagnose(call._handle(), self.name, call.children())
 
     def register(
         self,

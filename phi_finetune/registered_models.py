@@ -123,13 +123,15 @@ class RegisteredModel(WithoutHandle):
                 hand before the endpoint answers 429.
             liveness: When the container counts as alive; None waits 600 s before the first look.
             readiness: When it may take requests; None waits 600 s before the first look.
-            timeout: How long to wait for each of endpoint, deployment and traffic.
+            timeout: How long the call may take in all, with endpoint, deployment, traffic and every request. What it
+                has made by then is deleted again, which may take up to an hour more.
 
         Raises:
             SizeNotAllowed: The base model does not permit the size for inference.
             NameTaken: The endpoint's name belongs to somebody else.
             QuotaExceeded: The subscription has too few cores.
             DeploymentFailed: It did not become healthy; with the container's log.
+            DeadlineExceeded: The time was up.
         """
         from phi_finetune._deploying import EndpointSpec, deploy
         from phi_finetune.deployments import DeploymentSpec, Probe
@@ -145,10 +147,11 @@ class RegisteredModel(WithoutHandle):
             readiness=readiness or Probe(),
             tags={**(tags or {}), **self._lineage(), **MADE_BY},
         )
-        client = self._handle()
+        call = self._limited(timeout)
+        client = call._handle()
         until = None if lease is None else lease_end(client, lease)
         endpoint = EndpointSpec(name, auth, description, {**(tags or {}), **lease_tag(until)})
-        return deploy(client, self, spec, endpoint, timeout)
+        return deploy(client, call, spec, endpoint, timeout)
 
     def download(
         self, folder: str | os.PathLike[str], *, max_bytes: int | None = None, trust: bool = False

@@ -269,6 +269,7 @@ _KINDS: Final[Mapping[int, tuple[type[ScoringFailed], str, str]]] = {
 
 def _refusal(answer: Answer, endpoint: Endpoint, deployment: str | None) -> ScoringFailed:
     from phi_finetune._azure.operations import hint_s
+    from phi_finetune._azure.translate import asks_to_wait
 
     kind, what, next_call = _KINDS.get(
         answer.status,
@@ -284,7 +285,7 @@ def _refusal(answer: Answer, endpoint: Endpoint, deployment: str | None) -> Scor
     why = f"HTTP {answer.status}" + (
         f", the model's code answered {told} {reason or ''}".rstrip() if told else ""
     )
-    why += f"; {answer.gave_up}" if answer.gave_up else ""
+    why = "; ".join(part for part in (why, asks_to_wait(answer.headers), answer.gave_up) if part)
     return kind(
         what,
         resource=resource,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
 from phi_finetune._leases import lease_until
+from phi_finetune._leaving import DELETE_TIMEOUT, delete_surely
 from phi_finetune.errors import PhiFinetuneError
 from phi_finetune.events import Deleted, LeaseExpired, Warned
 
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from phi_finetune._azure.rest import Answer
 
 __all__ = ["Swept"]
-
-DELETE_TIMEOUT = timedelta(hours=1)
 
 
 @attrs.frozen
@@ -62,7 +61,18 @@ def sweep(client: Client, *, dry_run: bool) -> tuple[Swept, ...]:
     found = _expired(client, now)
     if dry_run:
         return found
-    return tuple(done for one in found if (done := _delete(client, one, now)) is not None)
+    done: list[Swept] = []
+    for place, one in enumerate(found):
+        try:
+            swept = _delete(client, one, now)
+        except BaseException as stopped:
+            # A listener's own error too: what it stops goes on billing.
+            rest = ", ".join(other.resource for other in found[place:])
+            stopped.add_note(f"The sweep was cut short at {rest}. Next: ws.sweep() again")
+            raise
+        if swept is not None:
+            done.append(swept)
+    return tuple(done)
 
 
 def report_expired(client: Client, answer: Answer) -> None:
@@ -96,21 +106,32 @@ def _outlived(kind: Literal["cluster", "endpoint"], body: Mapping[str, Any], now
 
 
 def _delete(client: Client, one: Swept, now: datetime) -> Swept | None:
-    """Delete it, unless it is gone, or its lease was lengthened meanwhile: then None."""
+    """Delete it, unless it is gone, or its lease was lengthened meanwhile: then None.
+
+    One interruption does not keep it from that, so that nothing is left half-deleted and unsaid.
+    """
     from phi_finetune._azure.compute import delete_cluster, find_cluster
     from phi_finetune._azure.endpoints import delete_endpoint, find_endpoint
 
     find, delete = (
         (find_cluster, delete_cluster) if one.kind == "cluster" else (find_endpoint, delete_endpoint)
     )
+    expired = True
+
+    def delete_expired(patient: Client) -> None:
+        nonlocal expired
+        body = find(patient, one.name)
+        expired = body is not None and _outlived(one.kind, body, now) is not None
+        if expired:
+            delete(patient, one.name, DELETE_TIMEOUT)
+
     try:
-        body = find(client, one.name)
-        if body is None or _outlived(one.kind, body, now) is None:
-            return None
-        delete(client, one.name, DELETE_TIMEOUT)
+        delete_surely(client, delete_expired, resource=one.resource, next_call=one.next_call, limited=True)
     except PhiFinetuneError as error:
         message = f"its lease has ended, and it could not be deleted: {error.what}. Next: {one.next_call}"
         client.notify(Warned(resource=one.resource, message=message))
         return attrs.evolve(one, outcome="left", why=error.what)
+    if not expired:
+        return None
     client.notify(Deleted(resource=one.resource))
     return attrs.evolve(one, outcome="deleted")

@@ -376,7 +376,7 @@ class Workspace(WithoutHandle):
                 resource=f"workspace {thing.name} in resource group {thing.resource_group}",
                 next_call="Workspace.connect(subscription_id=..., resource_group=..., workspace_name=...)",
             )
-        return thing.attached_to(self._handle())
+        return thing.attached_to(self._handle().outside_calls())
 
     def mlflow_client(self) -> MlflowClient:
         """A real MLflow client of the workspace's tracking service, with this workspace's credential.

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import json
 import subprocess
 import sys
@@ -159,3 +160,39 @@ def test_following_and_asking_need_no_azure_ai_ml() -> None:
     loaded = outside(FOLLOWING)
     assert not [name for name in loaded if name.startswith("azure.ai")]
     assert heavy(loaded, "azure") == []
+
+
+# What calls take
+
+
+PIPELINE_KEYWORDS = {"logging_enable", "logging_body", "raw_response_hook"}
+"""What azure-core takes with any call; the first makes it log bodies and headers, tokens too (reliability.md S2)."""
+
+
+def calls() -> dict[str, inspect.Signature]:
+    """Every public function and method of the library, by its name."""
+    found: dict[str, inspect.Signature] = {}
+    for one in library():
+        if "._" in one.name or one.name.split(".")[1:2] in (["emulator"], ["testing"], ["__main__"]):
+            continue
+        module = import_module(one.name)
+        for name in getattr(module, "__all__", ()):
+            thing = getattr(module, name)
+            inner = vars(thing) if inspect.isclass(thing) and thing.__module__ == one.name else {}
+            parts = {f"{name}.{part}": value for part, value in inner.items() if not part.startswith("_")}
+            for place, value in {name: thing, **parts}.items():
+                function = value.__func__ if isinstance(value, classmethod | staticmethod) else value
+                if inspect.isfunction(function):
+                    found[f"{one.name}.{place}"] = inspect.signature(function)
+    return found
+
+
+def test_no_call_passes_keywords_on() -> None:
+    """None takes keywords that it does not name, so that azure-core's logging of bodies cannot be turned on (S2)."""
+    signatures = calls()
+    assert len(signatures) > 100
+    for name, signature in signatures.items():
+        assert not PIPELINE_KEYWORDS & set(signature.parameters), name
+        for parameter in signature.parameters.values():
+            if parameter.kind is parameter.VAR_KEYWORD:
+                assert "Unpack[" in str(parameter.annotation), name

@@ -148,11 +148,12 @@ class Client:
             other._retries = retries
         return other
 
-    def for_call(self, timeout: timedelta | None = None) -> Client:
+    def for_call(self, timeout: timedelta | None = None, resource: str | None = None) -> Client:
         """The handle for one call, which begins now: nothing that it does goes on after the call's limit.
 
         Args:
             timeout: The call's own limit; None is that of the options, or of the call around it.
+            resource: What the call is about, for the error that says that its limit was reached.
 
         Raises:
             InvalidParameter: The timeout is not above 0.
@@ -163,7 +164,7 @@ class Client:
         given = [limit.total_seconds() for limit in limits if limit is not None]
         if not given:
             return self
-        deadline = Deadline.after(self.outside_calls().clock, min(given))
+        deadline = Deadline.after(self.outside_calls().clock, min(given), resource)
         if self._deadline is not None and self._deadline.until_s <= deadline.until_s:
             return self
         inside = self._copy()
@@ -297,15 +298,18 @@ class Client:
                 code=code,
             )
 
-    def for_leaving(self, *, quiet: bool = False) -> Client:
+    def for_leaving(self, *, quiet: bool = False, limited: bool = False) -> Client:
         """The same workspace, asked with the patience of the way out (:func:`~phi_finetune.retries.for_leaving`), which
-        neither the limit of a call nor the budget of retries ends.
+        the budget of retries does not end.
 
         Args:
             quiet: Nobody hears of events.
+            limited: The limit of the call that is going on ends it; or else none does.
         """
-        other = self.outside_calls()._copy()
-        other._retries, other._call_timeout, other._budget = for_leaving(self._retries), None, None
+        other = self._copy() if limited else self.outside_calls()._copy()
+        other._retries, other._budget = for_leaving(self._retries), None
+        if not limited:
+            other._call_timeout = None
         if quiet:
             other.notify = _hear_nothing
         return other
@@ -409,14 +413,16 @@ def check_timeout(timeout: timedelta) -> None:
         raise InvalidParameter("A call needs time", name="timeout", value=timeout, allowed="more than zero")
 
 
-def attached(client: Client | None, thing: str) -> Client:
-    """The handle of an object, for the call that begins with this.
+def attached(
+    client: Client | None, thing: str, timeout: timedelta | None = None, resource: str | None = None
+) -> Client:
+    """The handle of an object, for the call that begins with this; its limits are those of :meth:`Client.for_call`.
 
     Raises:
         ConfigurationError: It has none: it was unpickled or built by hand.
     """
     if client is not None:
-        return client.for_call()
+        return client.for_call(timeout, resource)
     raise ConfigurationError(
         f"This {thing} is not attached to a workspace",
         why="it was unpickled, or built by hand",

@@ -13,7 +13,7 @@ from phi_finetune._azure.paths import required, segment
 from phi_finetune._azure.rest import Answer
 from phi_finetune._azure.translate import azure_ai_ml_errors, error_parts, expect, refuse, speaks_of_quota
 from phi_finetune._waiting import Look, Patience, wait_for
-from phi_finetune.errors import ComputeFailed, QuotaExceeded
+from phi_finetune.errors import ComputeFailed, DeadlineExceeded, QuotaExceeded
 
 __all__ = [
     "change_cluster",
@@ -180,6 +180,7 @@ def _put(
 ) -> dict[str, Any]:
     resource = f"cluster {name}"
     next_call = f'look again: ws.gpu_compute("{name}").refresh()'
+    costs = f"{resource} may be there, and bill for the nodes that it keeps"
     wanted = _scale(body)
 
     def made() -> dict[str, Any] | None:
@@ -191,17 +192,20 @@ def _put(
         lambda: client.rest.send("PUT", client.url + _path(name), query={"api-version": API}, body=body),
         made,
         resource=resource,
-        costs=f"{resource} may be there, and bill for the nodes that it keeps",
+        costs=costs,
         next_call=next_call,
     )
-    if isinstance(outcome, Answer):
-        if outcome.status not in (200, 201):
-            _refuse_cluster(outcome, resource, doing)
-        try:
+    if isinstance(outcome, Answer) and outcome.status not in (200, 201):
+        _refuse_cluster(outcome, resource, doing)
+    try:
+        if isinstance(outcome, Answer):
             follow(client, outcome, resource=resource, timeout=timeout, next_call=next_call)
-        except Failed as failure:
-            raise _failed(resource, failure.code, failure.message) from None
-    return _ready(client, name, timeout, next_call)
+        return _ready(client, name, timeout, next_call)
+    except Failed as failure:
+        raise _failed(resource, failure.code, failure.message) from None
+    except DeadlineExceeded as error:
+        error.costs = costs
+        raise
 
 
 def _has_tags(seen: Mapping[str, Any], body: Mapping[str, Any]) -> bool:

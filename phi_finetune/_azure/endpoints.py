@@ -12,7 +12,7 @@ from phi_finetune._azure.paths import segment
 from phi_finetune._azure.rest import Answer
 from phi_finetune._azure.translate import azure_ai_ml_errors, expect
 from phi_finetune._waiting import Look, Patience, wait_for
-from phi_finetune.errors import NotFound, PhiFinetuneError
+from phi_finetune.errors import NotFound
 
 if TYPE_CHECKING:
     from azure.ai.ml.entities import ProbeSettings
@@ -212,7 +212,11 @@ def tag_endpoint(client: Client, name: str, tags: Mapping[str, str], timeout: ti
     query = {"api-version": API}
     answer = client.rest.send("PATCH", client.url + _path(name), query=query, body={"tags": every})
     expect(answer, 200, 202, doing="tag the endpoint", resource=resource)
-    follow(client, answer, resource=resource, timeout=timeout, next_call=next_call)
+    try:
+        follow(client, answer, resource=resource, timeout=timeout, next_call=next_call)
+    except Failed as failure:
+        costs = f"{resource} goes on, as it was"
+        raise failure.as_error("Could not tag the endpoint", resource, costs, next_call) from None
 
     def shown() -> Look[dict[str, Any]]:
         seen = get_endpoint(client, name)
@@ -268,21 +272,15 @@ def wait_endpoint_gone(client: Client, name: str, timeout: timedelta) -> None:
 
 
 def _delete(client: Client, path: str, api: str, resource: str, next_call: str, timeout: timedelta) -> bool:
-    try:
-        return delete(
-            client,
-            path,
-            query={"api-version": api},
-            resource=resource,
-            costs=f"{resource} may still be there, and bill",
-            next_call=next_call,
-            timeout=timeout,
-        )
-    except NotFound:
-        raise
-    except PhiFinetuneError as error:
-        error.costs = f"{resource} may still be there, and bill"
-        raise
+    return delete(
+        client,
+        path,
+        query={"api-version": api},
+        resource=resource,
+        costs=f"{resource} may still be there, and bill",
+        next_call=next_call,
+        timeout=timeout,
+    )
 
 
 def _path(name: str) -> str:

@@ -12,6 +12,7 @@ from phi_finetune._azure.rest import Answer
 from phi_finetune._azure.translate import error_parts, expect
 from phi_finetune._reconcile import DOUBTFUL, Change, settle
 from phi_finetune._waiting import SHOWS_WITHIN_LOOKS, Look, Patience, wait_for
+from phi_finetune.errors import NotFound, PhiFinetuneError, ServiceError
 from phi_finetune.retries import retry_after_s
 
 __all__ = ["Failed", "apply", "delete", "follow", "hint_s", "state", "wait_gone"]
@@ -24,6 +25,13 @@ class Failed(Exception):
         super().__init__(message)
         self.code = code
         self.message = message
+
+    def as_error(self, what: str, resource: str, costs: str, next_call: str) -> ServiceError:
+        """The error for a caller to whom no further meaning of it is known."""
+        why = f"{self.code}: {self.message}" if self.code else self.message
+        return ServiceError(
+            what, resource=resource, why=why, costs=costs, next_call=next_call, code=self.code
+        )
 
 
 def apply(
@@ -66,12 +74,30 @@ def delete(
     next_call: str,
     timeout: timedelta,
 ) -> bool:
-    """Delete something and see it gone; False where it was not there.
+    """Delete something and see it gone; False where it was not there. Every error has ``costs``.
 
     Raises:
         DeadlineExceeded: It is still there.
         OutcomeUnknown: Neither an answer nor a look told whether it goes.
+        NotFound: There is no such workspace.
+        ServiceError: The service gave up on it.
     """
+    change = Change(resource, costs, next_call, client.clock, client.notify)
+    try:
+        return _see_gone(client, path, query, change, timeout)
+    except NotFound:
+        raise
+    except Failed as failure:
+        raise failure.as_error(f"Could not delete {resource}", resource, costs, next_call) from None
+    except PhiFinetuneError as error:
+        error.costs = costs
+        raise
+
+
+def _see_gone(
+    client: Client, path: str, query: Mapping[str, str], change: Change, timeout: timedelta
+) -> bool:
+    resource, next_call = change.resource, change.next_call
     api = query["api-version"]
     absences = 0
 
@@ -89,7 +115,7 @@ def delete(
         lambda: client.rest.send("DELETE", client.url + path, query=query),
         found,
         resource=resource,
-        costs=costs,
+        costs=change.costs,
         next_call=next_call,
     )
     if isinstance(outcome, Answer):

@@ -16,7 +16,8 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
@@ -31,8 +32,9 @@ from phi_finetune.errors import (
     ServiceUnreachable,
     UnexpectedAnswer,
 )
+from phi_finetune.retries import retry_after_s
 
-__all__ = ["azure_ai_ml_errors", "error_parts", "expect", "refuse", "speaks_of_quota"]
+__all__ = ["asks_to_wait", "azure_ai_ml_errors", "error_parts", "expect", "refuse", "speaks_of_quota"]
 
 _QUOTA = re.compile(r"quota", re.IGNORECASE)
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
@@ -72,12 +74,19 @@ def refuse(answer: Answer, *, doing: str, resource: str, next_call: str | None =
     raise _error(
         answer.status,
         code,
-        "; ".join(part for part in (message, answer.gave_up) if part),
+        message,
         doing,
         resource,
         next_call,
         answer.headers.get("x-ms-request-id"),
+        (asks_to_wait(answer.headers), answer.gave_up),
     )
+
+
+def asks_to_wait(headers: Mapping[str, str]) -> str | None:
+    """How long an answer asks to be left alone, in words; None where it asks nothing."""
+    seconds = retry_after_s(headers, time.time())
+    return f"the service asks to wait {seconds:g} s" if seconds else None
 
 
 def error_parts(body: bytes) -> tuple[str | None, str]:
@@ -190,9 +199,8 @@ def _from_response(error: Any, doing: str, resource: str) -> PhiFinetuneError:
     parts = [getattr(error.error, "message", None) or error.reason, *details]
     message = " ".join(str(part) for part in parts if part)
     headers = getattr(error.response, "headers", {}) or {}
-    return _error(
-        error.status_code or 0, code, message, doing, resource, None, headers.get("x-ms-request-id")
-    )
+    request_id, further = headers.get("x-ms-request-id"), (asks_to_wait(headers),)
+    return _error(error.status_code or 0, code, message, doing, resource, None, request_id, further)
 
 
 def _error(
@@ -203,10 +211,12 @@ def _error(
     resource: str,
     next_call: str | None,
     request_id: str | None,
+    further: tuple[str | None, ...],
 ) -> PhiFinetuneError:
     kind, advice = _kind(status, code, message)
     known_better = kind not in (NotFound, ServiceError) or status in _BAD_REQUEST
-    why = message or f"HTTP {status} without a message"
+    parts = (message or f"HTTP {status} without a message", *further)
+    why = "; ".join(part for part in parts if part)
     return kind(
         f"Could not {doing}",
         resource=resource,

@@ -185,7 +185,11 @@ class Transport(HttpTransport["Request", "Response"]):
         if wait_s is None:
             return Pause(False)
         if self._deadline is not None and wait_s > self._deadline.left_s:
-            raise self._deadline.exceeded(resource, f"{why}, and it would be sent again after {wait_s:.0f} s")
+            asked = failed.retry_after_s
+            asks = f", the service asks to wait {asked:g} s" if asked else ""
+            raise self._deadline.exceeded(
+                resource, f"{why}{asks}, and it would be sent again after {wait_s:.0f} s"
+            )
         cost = 0 if self._budget is None else self._budget.spend(timed_out=timed_out)
         if cost is None:
             return Pause(False, gave_up=BUDGET_IS_EMPTY)

@@ -59,7 +59,7 @@ class LightClient(Client):
         for name, data in files.items():
             self._cloud.storage.put(f"{folder}/{name}", data)
 
-    def for_leaving(self, *, quiet: bool = False) -> LightClient:
+    def for_leaving(self, *, quiet: bool = False, limited: bool = False) -> LightClient:
         """The same handle: nothing is lost between it and its cloud, and nobody hears of events."""
         return self
 
