@@ -14,13 +14,16 @@ import msgspec
 
 from phi_finetune.chat_dataset.canonical import read_line
 from phi_finetune.chat_dataset.conversation import Conversation, keeps_the_rules
+from phi_finetune.chat_dataset.readers.plain_lines import is_plain
 from phi_finetune.chat_dataset.rules import BrokenRule, Fault
-from phi_finetune.chat_dataset.sources import Reader, Rows
+from phi_finetune.chat_dataset.sources import Found, Reader, Rows, whatever_is_read
 
 __all__ = ["JsonLines", "JsonLinesRows", "parse_line"]
 
 _MESSAGES = re.compile(rb'"messages"\s*:\s*\[\s*\{\s*"(?:role|content)"')
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_BUFFER_BYTES = 1024 * 1024
+"""Lines longer than the usual buffer are read several times as fast out of this one."""
 _BINARY_BEGINNINGS = (b"\x1f\x8b", b"PK\x03\x04", b"BZh", b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd", b"PAR1")
 """How gzip, zip, bzip2, xz, zstandard and parquet files begin. None of them can begin a line of JSON."""
 
@@ -55,6 +58,15 @@ class JsonLines:
             status = self.path.stat()
         return status.st_ino, status.st_size, status.st_mtime_ns
 
+    def begins_with_mark(self) -> bool:
+        """Whether a byte order mark stands at its start.
+
+        Raises:
+            InvalidData: The file cannot be read.
+        """
+        with self._reading(), self.path.open("rb") as file:
+            return file.read(len(_BYTE_ORDER_MARK)) == _BYTE_ORDER_MARK
+
     def records(self) -> Iterator[tuple[int, object]]:
         """Each line's number and its value, or the fault that keeps it from being read.
 
@@ -80,7 +92,7 @@ class JsonLines:
         return ((number, line) for number, line in self._numbered_lines() if not line.isspace())
 
     def _numbered_lines(self) -> Iterator[tuple[int, bytes]]:
-        with self._reading(), self.path.open("rb") as file:
+        with self._reading(), self.path.open("rb", buffering=_BUFFER_BYTES) as file:
             first = file.readline()
             if first.startswith(_BINARY_BEGINNINGS):
                 raise Fault("compressed").error(self.label)
@@ -143,8 +155,25 @@ class JsonLinesRows(Rows):
             row = self._quickly(line)
             yield row if row is not None else self._strictly(number, line)
 
+    def examine(self, *, texts: bool = True) -> Iterator[Found]:
+        """Read the file from its start, whatever it holds; a byte order mark is told."""
+        return whatever_is_read(self.label, self._found(texts))
+
+    def _found(self, texts: bool) -> Iterator[Found]:
+        label, must_end_answered = self.label, self.must_end_answered
+        if isinstance(self.reader, JsonLines) and self.reader.begins_with_mark():
+            yield label, None, Fault("byte-order-mark")
+        for number, line in self.reader.lines():
+            if not texts and is_plain(line, must_end_answered=must_end_answered):
+                yield label, number, None
+                continue
+            row = self._quickly(line)
+            yield label, number, row if row is not None else self.judged(self.reader.value(line))
+
     def _quickly(self, line: bytes) -> Conversation | None:
         try:
+            if not line.isascii():
+                line.decode("utf-8")  # the decoder does not look at keys that it passes over
             row = read_line(line)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
