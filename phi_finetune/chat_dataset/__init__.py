@@ -10,16 +10,23 @@ from phi_finetune.chat_dataset.dataset import (
     sample_conversations,
 )
 from phi_finetune.chat_dataset.origin import Origin
+from phi_finetune.chat_dataset.repairing import Mended, Repaired
+from phi_finetune.chat_dataset.report import Estimate, Problem, ValidationReport
 from phi_finetune.chat_dataset.split_info import SplitInfo
 
 __all__ = [
     "LEAST_TRAINING_ROWS",
     "ChatDataset",
     "Conversation",
+    "Estimate",
+    "Mended",
     "Message",
     "Origin",
+    "Problem",
+    "Repaired",
     "Role",
     "SplitInfo",
     "SplitName",
+    "ValidationReport",
     "sample_conversations",
 ]

@@ -77,7 +77,7 @@ class Changed:
         return Mended(attrs.evolve(self, whole=self.whole.mended(mend)), mend)
 
     def _judged(self, row: Conversation) -> Conversation | Broken | Fault:
-        changed = self.change(row)
+        changed: object = self.change(row)
         if not isinstance(changed, Conversation):
             return Fault("not-a-conversation")
         record = changed.as_dict()

@@ -38,6 +38,7 @@ class Rule:
 _SAVE_AS_UTF8 = "save the file as UTF-8 text, one JSON object a line"
 _ONE_OBJECT_A_LINE = 'write one JSON object a line: {"messages": [{"role": "user", "content": "..."}, ...]}'
 _ONE_TURN_EACH = "begin with the user's turn (after a system message, if there is one), then alternate"
+_PERSONAL = "take it out, or make sure that it may be trained on"
 
 RULES: dict[str, Rule] = {
     # The file
@@ -141,9 +142,10 @@ RULES: dict[str, Rule] = {
         "changes",
     ),
     "secret": Rule("a text looks like a key or a password", "take it out, and have the key renewed", "look"),
-    "personal-data": Rule(
-        "a text looks like personal data", "take it out, or make sure that it may stay", "look"
-    ),
+    "e-mail": Rule("a text holds what looks like an e-mail address", _PERSONAL, "look"),
+    "phone-number": Rule("a text holds what looks like a telephone number", _PERSONAL, "look"),
+    "card-number": Rule("a text holds what looks like a payment card's number", _PERSONAL, "look"),
+    "bank-account": Rule("a text holds what looks like a bank account (IBAN)", _PERSONAL, "look"),
 }
 
 

@@ -10,7 +10,7 @@ the time of reading the texts, and of counting keys.
 from __future__ import annotations
 
 from functools import cache, lru_cache
-from itertools import accumulate
+from operator import itemgetter
 from typing import Final, TypeAlias
 
 import msgspec
@@ -28,8 +28,9 @@ _LAYOUTS: Final[dict[bytes, _Layout]] = {
     b':[{"ro': (":", ",", False),
 }
 """What comes after ``"messages"``, the two separators, and whether the content stands before the role."""
-_WELL_BEGUN: Final = frozenset(b'"%c' % code for code in range(0x21, 0x7F) if code not in b'"\\')
+_WELL_BEGUN: Final = frozenset((ord('"'), code) for code in range(0x21, 0x7F) if code not in b'"\\')
 """How a text begins whose first character is no white space, and not escaped."""
+_first_two: Final = itemgetter(0, 1)
 
 
 class _Turn(msgspec.Struct, gc=False):
@@ -72,13 +73,13 @@ def is_plain(line: bytes, *, must_end_answered: bool) -> bool:
         return False
     before, after = _around(row, layout, first=at == 1)
     whole = _frame(layout, turns, has_system).copy()
-    whole[1::2] = [turn.content for turn in row.messages]
+    contents = [turn.content for turn in row.messages]
+    whole[1::2] = contents
     whole[0] = before + whole[0]
     whole[-1] += after
     if b"".join(whole) != line:
         return False
-    begins = list(accumulate(map(len, whole)))[:-1:2]
-    return _WELL_BEGUN.issuperset([line[begin : begin + 2] for begin in begins])
+    return _WELL_BEGUN.issuperset([_first_two(memoryview(content)) for content in contents])
 
 
 @lru_cache(maxsize=512)
