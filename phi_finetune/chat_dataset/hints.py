@@ -29,7 +29,9 @@ _PHONE: Final = re.compile(
     r"(?<![\w.+-])(?:\+\d{1,3}[ .-]?(?:\(\d{1,4}\)[ .-]?)?\d{1,4}(?:[ .-]?\d{2,4}){2,4}"
     r"|\(\d{3}\) ?\d{3}[ .-]\d{4}|\d{3}-\d{3}-\d{4})(?![\w-])"
 )
-_CARD: Final = re.compile(r"(?<![\w.+-])[3-6]\d{3}(?:[ -]?\d{2,6}){2,4}(?![\w-])")
+_CARD: Final = re.compile(
+    r"(?<![\w.+-])(?<!\d )(?:[3-6]\d{3}(?:([ -]?)\d{4}\1\d{4}\1\d{4})|3[47]\d{2}[ -]?\d{6}[ -]?\d{5})(?![\w-]| \d)"
+)
 _IBAN: Final = re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,4})?\b")
 
 
@@ -41,17 +43,15 @@ def hints_in(text: str) -> Iterator[str]:
         yield "e-mail"
     if _PHONE.search(text):
         yield "phone-number"
-    if any(map(_is_card, _CARD.findall(text))):
+    if any(_is_card(found[0]) for found in _CARD.finditer(text)):
         yield "card-number"
     if any(map(_is_iban, _IBAN.findall(text))):
         yield "bank-account"
 
 
 def _is_card(found: str) -> bool:
-    """Whether the digits are as many as a card has, and the last one checks (Luhn)."""
+    """Whether the last digit checks (Luhn)."""
     digits = [int(each) for each in found if each.isdigit()]
-    if not 13 <= len(digits) <= 19 or len(set(digits)) < 3:
-        return False
     doubled = [
         digit if place % 2 == 0 else sum(divmod(2 * digit, 10)) for place, digit in enumerate(digits[::-1])
     ]

@@ -79,7 +79,10 @@ def is_plain(line: bytes, *, must_end_answered: bool) -> bool:
     whole[-1] += after
     if b"".join(whole) != line:
         return False
-    return _WELL_BEGUN.issuperset([_first_two(memoryview(content)) for content in contents])
+    try:
+        return _WELL_BEGUN.issuperset([_first_two(memoryview(content)) for content in contents])
+    except IndexError:  # a digit
+        return False
 
 
 @lru_cache(maxsize=512)
