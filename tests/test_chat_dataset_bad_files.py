@@ -321,10 +321,11 @@ def test_each_fault_of_a_row_is_told(refused: Callable[[Path], InvalidData], tmp
     ]
 
 
-def test_a_refused_file_is_read_no_more_than_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Once until its first fault, and once in whole to tell the others."""
-    file = tmp_path / "a.jsonl"
-    file.write_bytes(BEFORE + b"[]\n")
+def test_a_file_is_read_once_to_check_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Good or bad; and not again when it was measured."""
+    good, bad = tmp_path / "good.jsonl", tmp_path / "bad.jsonl"
+    good.write_bytes(BEFORE)
+    bad.write_bytes(BEFORE + b"[]\n")
     opened: list[str] = []
     before = Path.open
 
@@ -334,5 +335,10 @@ def test_a_refused_file_is_read_no_more_than_twice(tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr(Path, "open", counted)
     with pytest.raises(InvalidData):
-        ChatDataset.from_jsonl(file).check()
-    assert opened == ["a.jsonl"] * 3  # the third time for its first three bytes
+        ChatDataset.from_jsonl(bad).check()
+    assert opened == ["bad.jsonl"] * 2  # the first three bytes, for a mark, and all
+    opened.clear()
+    data = ChatDataset.from_jsonl(good)
+    data.describe()
+    data.check()
+    assert opened == ["good.jsonl"]

@@ -115,7 +115,7 @@ class ChatDataset(Shaping):
         return lines_of(source)
 
     def check(self) -> None:
-        """Read everything once, and return if it is fit for training.
+        """Read everything, unless that was done, and return if it is fit for training.
 
         Raises:
             InvalidData: It is not: a row breaks a rule, a split has no row, or there are fewer than 10 training rows
@@ -123,15 +123,21 @@ class ChatDataset(Shaping):
                 azureml-acft-contrib-hf-nlp 0.0.91, read 2026-11). Its ``faults`` tell up to 20 problems;
                 :meth:`validate` tells all.
         """
-        if not self._seems_fit():
+        if not self._is_known_to_be_fit():
             self.validate(limit=TOLD_FAULTS).check()
 
-    def _seems_fit(self) -> bool:
+    def _is_known_to_be_fit(self) -> bool:
+        """Whether all splits were measured, so that no row breaks a rule, and have rows enough."""
         try:
-            rows = {split: self.describe(split).rows for split in self.splits}
-        except InvalidData:
+            known = {split: self._known(split, source.stamp()) for split, source in self._sources().items()}
+        except InvalidData:  # a file is gone
             return False
-        return all(rows.values()) and rows["train"] >= LEAST_TRAINING_ROWS
+        train = known["train"]
+        return (
+            train is not None
+            and train.rows >= LEAST_TRAINING_ROWS
+            and all(each and each.rows for each in known.values())
+        )
 
     def validate(
         self,
