@@ -20,6 +20,28 @@ _SECRETS: Final = re.compile(
     r"|-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----"
     r"|\bBearer [A-Za-z0-9._~+/-]{20,}"
 )
+_MARKS: Final = (
+    "sk-",
+    "AKIA",
+    "ASIA",
+    "ghp_",
+    "gho_",
+    "ghu_",
+    "ghs_",
+    "ghr_",
+    "github_pat_",
+    "hf_",
+    "xox",
+    "AIza",
+    "AccountKey=",
+    "sig=",
+    "eyJ",
+    "PRIVATE KEY",
+    "Bearer ",
+)
+"""Without one of them the text holds no secret, and to look for these is several times as fast."""
+_DIGITS: Final = re.compile(r"\d\d")
+"""Every number looked for has two digits in a row."""
 _E_MAIL: Final = re.compile(r"\b[A-Za-z0-9._%+-]{1,64}@(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24}\b")
 _EXAMPLE_HOSTS: Final = re.compile(
     r"@(?:[\w-]+\.)*(?:example\.(?:com|org|net)|[\w-]+\.(?:test|invalid|example))$"
@@ -37,10 +59,15 @@ _IBAN: Final = re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1
 
 def hints_in(text: str) -> Iterator[str]:
     """The rules of which the text breaks one, each once."""
-    if _SECRETS.search(text):
+    if any(mark in text for mark in _MARKS) and _SECRETS.search(text):
         yield "secret"
     if "@" in text and any(not _EXAMPLE_HOSTS.search(found) for found in _E_MAIL.findall(text)):
         yield "e-mail"
+    if _DIGITS.search(text):
+        yield from _hints_in_digits(text)
+
+
+def _hints_in_digits(text: str) -> Iterator[str]:
     if _PHONE.search(text):
         yield "phone-number"
     if any(_is_card(found[0]) for found in _CARD.finditer(text)):
