@@ -27,6 +27,7 @@ __all__ = ["submit"]
 
 def submit(finetune: Finetune, client: Client, *, again: bool) -> FinetuneJob:
     """Submit a fine-tune, or adopt the job that is there for the same intent."""
+    finetune.data.check()
     intent = finetune.intent()
     attempt = 1
     while True:

@@ -39,7 +39,10 @@ them can be pickled.
 
 from __future__ import annotations
 
-from typing import TypedDict, Unpack
+from typing import TYPE_CHECKING, TypedDict, Unpack
+
+if TYPE_CHECKING:
+    from phi_finetune.chat_dataset.report import Problem
 
 __all__ = [
     "AuthenticationFailed",
@@ -256,6 +259,8 @@ class InvalidData(PhiFinetuneError, ValueError):
         row: The row, counted from 1 (a line's number, for a file of JSON lines).
         path: Where in the row, such as ``"messages[2].role"``.
         rule: The rule broken, a short name such as ``"unknown-role"``.
+        faults: The problems, this one first, up to 20; empty where only this one was looked for.
+        fault_count: How many there are.
     """
 
     def __init__(
@@ -273,6 +278,14 @@ class InvalidData(PhiFinetuneError, ValueError):
         self.row = row
         self.path = path
         self.rule = rule
+        self.faults: tuple[Problem, ...] = ()
+        self.fault_count = 1
+
+    def __str__(self) -> str:
+        also = [f"Also: {fault}" for fault in self.faults[1:]]
+        if self.faults and self.fault_count > len(self.faults):
+            also.append(f"and {self.fault_count - len(self.faults):,} more: validate() tells all of them")
+        return "\n".join([super().__str__(), *also])
 
 
 def _short(value: object) -> str:

@@ -142,6 +142,7 @@ def resolve(finetune: Finetune, client: Client) -> FinetunePlan:
     from phi_finetune._azure.registry import find_component
 
     computes = finetune.required_computes()
+    finetune.data.check()
     sku = _check_computes(finetune, client)
     job_name = finetune.job_name()
     finetune = attrs.evolve(finetune, data=_with_validation(finetune))
@@ -184,7 +185,6 @@ def resolve(finetune: Finetune, client: Client) -> FinetunePlan:
 
 def _with_validation(finetune: Finetune) -> ChatDataset:
     data = finetune.data
-    data.check()
     if "validation" in data.splits or finetune.parameters.get("evaluation_strategy") == "disable":
         return data
     rows = data.describe("train").rows

@@ -190,7 +190,7 @@ def test_a_file_that_cannot_be_opened_is_named(
 ) -> None:
     """Each reason of the system's has its own rule (tests may run as root, who may read everything)."""
 
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise OSError(number, os.strerror(number))
 
     file = tmp_path / "a.jsonl"

@@ -10,6 +10,8 @@ from phi_finetune.chat_dataset.dataset import (
     sample_conversations,
 )
 from phi_finetune.chat_dataset.origin import Origin
+from phi_finetune.chat_dataset.repairing import Mended, Repaired
+from phi_finetune.chat_dataset.report import Estimate, Problem, ValidationReport
 from phi_finetune.chat_dataset.split_info import SplitInfo
 from phi_finetune.chat_dataset.stats_views import DatasetStats
 from phi_finetune.chat_dataset.tokens import TokenCount, count_tokens
@@ -20,12 +22,17 @@ __all__ = [
     "ChatDataset",
     "Conversation",
     "DatasetStats",
+    "Estimate",
+    "Mended",
     "Message",
     "Origin",
+    "Problem",
+    "Repaired",
     "Role",
     "SplitInfo",
     "SplitName",
     "TokenCount",
+    "ValidationReport",
     "Xray",
     "count_tokens",
     "sample_conversations",

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator
 from pathlib import Path
+from typing import Final
 
 import attrs
 
 from phi_finetune.chat_dataset.canonical import blocks_of
 from phi_finetune.chat_dataset.conversation import Conversation, parse_conversation
+from phi_finetune.chat_dataset.forms.messages import Messages
 from phi_finetune.chat_dataset.rules import BrokenRule, Fault
-from phi_finetune.chat_dataset.sources import Source
+from phi_finetune.chat_dataset.sources import Broken, Found, Mend, Mended, Source
 
 __all__ = ["Changed"]
+
+_MESSAGES: Final = Messages()
 
 
 @attrs.frozen
@@ -62,3 +66,26 @@ class Changed:
     def blocks(self) -> Iterator[bytes]:
         """The same as lines."""
         return blocks_of(self.rows())
+
+    def examine(self, *, texts: bool = True) -> Iterator[Found]:
+        """What the function makes of each good row, whatever it is, and the whole's broken ones.
+
+        Raises:
+            Exception: Whatever the function raises.
+        """
+        for label, number, found in self.whole.examine():
+            yield label, number, self._judged(found) if isinstance(found, Conversation) else found
+
+    def mended(self, mend: Mend) -> Source:
+        """The same of the mended whole, and what the function made of it mended in turn."""
+        return Mended(attrs.evolve(self, whole=self.whole.mended(mend)), mend)
+
+    def _judged(self, row: Conversation) -> Conversation | Broken | Fault:
+        changed: object = self.change(row)
+        if not isinstance(changed, Conversation):
+            return Fault("not-a-conversation")
+        record = changed.as_dict()
+        try:
+            return parse_conversation(record, must_end_answered=self.must_end_answered)
+        except BrokenRule:
+            return Broken(record, self.must_end_answered, _MESSAGES)

@@ -14,7 +14,7 @@ from phi_finetune.chat_dataset.forms import Form
 from phi_finetune.chat_dataset.parts import lines_of
 from phi_finetune.chat_dataset.read_ahead import read_ahead
 from phi_finetune.chat_dataset.readers.tables import Table, batch_values
-from phi_finetune.chat_dataset.sources import Rows, is_plain
+from phi_finetune.chat_dataset.sources import Found, Rows, reads_messages, whatever_is_read
 
 if TYPE_CHECKING:
     from numpy import bool_, int64
@@ -49,16 +49,38 @@ class ColumnRows(Rows[Table]):
         Raises:
             InvalidData: The table cannot be read, or a row breaks a rule.
         """
-        form, there, number = self.form(), self.reader.columns(), 1
-        wanted = tuple(name for name in ("messages", "prompt_id") if name in there)
-        plain = is_plain(form) and "messages" in wanted
-        for batch in read_ahead(self.reader.batches(wanted if plain else None)):
-            block = _quickly(batch, must_end_answered=self.must_end_answered) if plain else None
+        form, number = self.form(), 1
+        for batch, block in self._judged_batches(form):
             if block is not None:
                 yield block
             else:
                 yield from blocks_of(self._strictly(form, batch, number))
             number += batch.num_rows
+
+    def examine(self, *, texts: bool = True) -> Iterator[Found]:
+        """Read the table from its start, whatever it holds; what a form remarks of good rows is not looked for."""
+        return whatever_is_read(self.label, self._every(texts))
+
+    def _every(self, texts: bool) -> Iterator[Found]:
+        form, number = self.form(), 1
+        for batch, block in self._judged_batches(form):
+            if block is None:
+                for place, value in batch_values([batch], number):
+                    yield from self.judged(form, place, value)
+            elif texts:
+                for place, line in enumerate(block.splitlines(keepends=True), number):
+                    yield self.label, place, read_line(line)
+            else:
+                yield from ((self.label, place, None) for place in range(number, number + batch.num_rows))
+            number += batch.num_rows
+
+    def _judged_batches(self, form: Form) -> Iterator[tuple[RecordBatch, bytes | None]]:
+        """The batches, each with its lines; without, where a row may break a rule."""
+        there = self.reader.columns()
+        wanted = tuple(name for name in ("messages", "prompt_id") if name in there)
+        plain = reads_messages(form) and "messages" in wanted
+        for batch in read_ahead(self.reader.batches(wanted if plain else None)):
+            yield batch, _quickly(batch, must_end_answered=self.must_end_answered) if plain else None
 
     def _strictly(self, form: Form, batch: RecordBatch, first: int) -> Iterator[Conversation]:
         for number, value in batch_values([batch], first):

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, Literal, TypeAlias
 
 import msgspec
 
-from phi_finetune.chat_dataset.rules import BrokenRule
+from phi_finetune.chat_dataset.rules import BrokenRule, Fault
 
-__all__ = ["Conversation", "Message", "Role", "keeps_the_rules", "parse_conversation"]
+__all__ = ["Conversation", "Message", "Role", "faults_of", "keeps_the_rules", "parse_conversation"]
 
 Role: TypeAlias = Literal["system", "user", "assistant"]
 
@@ -108,22 +108,58 @@ def parse_conversation(record: object, *, must_end_answered: bool = False) -> Co
         must_end_answered: Whether the last turn must be the assistant's, as training needs it.
 
     Raises:
-        BrokenRule: The first rule that it breaks.
+        BrokenRule: The first of :func:`faults_of`.
     """
+    for fault in _faults(record, must_end_answered=must_end_answered):
+        raise BrokenRule(fault.rule, fault.path)
+    assert isinstance(record, Mapping)
+    messages = tuple([Message(_ROLES[item["role"]], item["content"]) for item in record["messages"]])
+    return Conversation(messages, _prompt_id(record))
+
+
+def faults_of(record: object, *, must_end_answered: bool) -> tuple[Fault, ...]:
+    """All rules that a record breaks; none where :func:`parse_conversation` takes it.
+
+    What a fault hides is not told: nothing of messages that are no list, and nothing of the order of turns while a
+    role is not known.
+
+    Args:
+        record: What may be a mapping with ``messages``.
+        must_end_answered: Whether the last turn must be the assistant's, as training needs it.
+    """
+    return tuple(_faults(record, must_end_answered=must_end_answered))
+
+
+def _faults(record: object, *, must_end_answered: bool) -> Iterator[Fault]:
     if not isinstance(record, Mapping):
-        raise BrokenRule("not-an-object")
+        yield Fault("not-an-object")
+        return
     items = record.get("messages", _ABSENT)
     if items is _ABSENT:
-        raise BrokenRule("no-messages")
-    if not isinstance(items, list | tuple):
-        raise BrokenRule("messages-not-a-list", "messages")
-    if not items:
-        raise BrokenRule("empty-messages", "messages")
-    messages = tuple([_parse_message(item, index) for index, item in enumerate(items)])
-    _check_order(messages)
-    if must_end_answered:
-        _check_answered(messages)
-    return Conversation(messages, _prompt_id(record))
+        yield Fault("no-messages")
+    elif not isinstance(items, list | tuple):
+        yield Fault("messages-not-a-list", "messages")
+    elif not items:
+        yield Fault("empty-messages", "messages")
+    else:
+        yield from _faults_of_messages(items, must_end_answered)
+
+
+def _faults_of_messages(items: Sequence[object], must_end_answered: bool) -> Iterator[Fault]:
+    for index, item in enumerate(items):
+        yield from _faults_of_message(item, index)
+    roles = [item.get("role") if isinstance(item, Mapping) else None for item in items]
+    if not all(isinstance(role, str) and role in _ROLES for role in roles):
+        return
+    if roles == ["system"]:
+        yield Fault("no-user-turn", "messages")
+        return
+    yield from _faults_of_order(roles)
+    if must_end_answered and roles[-1] != "assistant":
+        if "assistant" in roles:
+            yield Fault("last-not-assistant", f"messages[{len(roles) - 1}].role")
+        else:
+            yield Fault("no-assistant-turn", "messages")
 
 
 def _prompt_id(record: Mapping[str, object]) -> str | None:
@@ -131,21 +167,27 @@ def _prompt_id(record: Mapping[str, object]) -> str | None:
     return given if isinstance(given, str) and not _holds_surrogate(given) else None
 
 
-def _parse_message(item: object, index: int) -> Message:
+def _faults_of_message(item: object, index: int) -> Iterator[Fault]:
     if not isinstance(item, Mapping):
-        raise BrokenRule("message-not-an-object", f"messages[{index}]")
-    given, content = item.get("role"), item.get("content")
-    role = _ROLES.get(given) if isinstance(given, str) else None
-    if role is None:
-        raise BrokenRule("missing-role" if given is None else "unknown-role", f"messages[{index}].role")
+        yield Fault("message-not-an-object", f"messages[{index}]")
+        return
+    role = item.get("role")
+    if not isinstance(role, str) or role not in _ROLES:
+        yield Fault("missing-role" if role is None else "unknown-role", f"messages[{index}].role")
+    broken = _content_rule(item.get("content"))
+    if broken is not None:
+        yield Fault(broken, f"messages[{index}].content")
+
+
+def _content_rule(content: object) -> str | None:
+    """The rule that a content breaks."""
+    if content is None:
+        return "missing-content"
     if not isinstance(content, str):
-        rule = "missing-content" if content is None else "content-not-text"
-        raise BrokenRule(rule, f"messages[{index}].content")
+        return "content-not-text"
     if not content or content.isspace():
-        raise BrokenRule("blank-content", f"messages[{index}].content")
-    if _holds_surrogate(content):
-        raise BrokenRule("lone-surrogate", f"messages[{index}].content")
-    return Message(role, content)
+        return "blank-content"
+    return "lone-surrogate" if _holds_surrogate(content) else None
 
 
 def _holds_surrogate(text: str) -> bool:
@@ -158,27 +200,16 @@ def _holds_surrogate(text: str) -> bool:
     return False
 
 
-def _check_order(messages: tuple[Message, ...]) -> None:
-    first = 1 if messages[0].role == "system" else 0
-    if first == len(messages):
-        raise BrokenRule("no-user-turn", "messages")
-    for index in range(first, len(messages)):
-        expected = "assistant" if (index - first) % 2 else "user"
-        role = messages[index].role
-        if role != expected:
-            raise BrokenRule(_order_rule(role, index, first), f"messages[{index}].role")
-
-
-def _order_rule(role: Role, index: int, first: int) -> str:
-    if role == "system":
-        return "second-system" if first else "system-not-first"
-    return "user-not-first" if index == first else "roles-not-alternating"
-
-
-def _check_answered(messages: tuple[Message, ...]) -> None:
-    last = len(messages) - 1
-    if messages[last].role == "assistant":
-        return
-    if any(turn.role == "assistant" for turn in messages):
-        raise BrokenRule("last-not-assistant", f"messages[{last}].role")
-    raise BrokenRule("no-assistant-turn", "messages")
+def _faults_of_order(roles: Sequence[object]) -> Iterator[Fault]:
+    """Each turn that stands where another is due; the next is judged by what stands there."""
+    first = 1 if roles[0] == "system" else 0
+    due = "user"
+    for index in range(first, len(roles)):
+        role = roles[index]
+        if role == "system":
+            yield Fault("second-system" if first else "system-not-first", f"messages[{index}].role")
+            continue
+        if role != due:
+            rule = "user-not-first" if index == first else "roles-not-alternating"
+            yield Fault(rule, f"messages[{index}].role")
+        due = "user" if role == "assistant" else "assistant"

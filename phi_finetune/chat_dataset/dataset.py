@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -17,12 +17,14 @@ from phi_finetune.chat_dataset.frame import preview_frame
 from phi_finetune.chat_dataset.keys import drawn
 from phi_finetune.chat_dataset.manifest import manifest
 from phi_finetune.chat_dataset.parts import lines_of
-from phi_finetune.chat_dataset.rules import Fault
+from phi_finetune.chat_dataset.repairing import Repaired, repair
+from phi_finetune.chat_dataset.report import TOLD_FAULTS, ValidationReport
 from phi_finetune.chat_dataset.shaping import Shaping
 from phi_finetune.chat_dataset.split_info import Measuring
 from phi_finetune.chat_dataset.splits import SplitName
+from phi_finetune.chat_dataset.validation import LEAST_TRAINING_ROWS, validate
 from phi_finetune.chat_dataset.writing import check_not_read, progress, write_whole
-from phi_finetune.errors import InvalidParameter
+from phi_finetune.errors import InvalidData, InvalidParameter
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -36,7 +38,6 @@ if TYPE_CHECKING:
 __all__ = ["LEAST_TRAINING_ROWS", "ChatDataset", "SplitName", "sample_conversations"]
 
 _DIGEST_FORMAT = 1  # goes up with any change of the canonical line or of the digest's own form
-LEAST_TRAINING_ROWS = 10  # azureml-acft-contrib-hf-nlp 0.0.91, read 2026-11
 
 
 @attrs.frozen
@@ -119,18 +120,88 @@ class ChatDataset(Shaping):
         return lines_of(source)
 
     def check(self) -> None:
-        """Read everything once, and return if it is fit for training.
+        """Read everything, unless that was done, and return if it is fit for training.
 
         Raises:
-            InvalidData: The first problem found: a row that breaks a rule, a split with no row, or fewer than
-                10 training rows (the training component drops rows of one message or none, then needs at
-                least 10: azureml-acft-contrib-hf-nlp 0.0.91, read 2026-11).
+            InvalidData: It is not: a row breaks a rule, a split has no row, or there are fewer than 10 training rows
+                (the training component drops rows of one message or none, then needs at least 10:
+                azureml-acft-contrib-hf-nlp 0.0.91, read 2026-11). Its ``faults`` tell up to 20 problems;
+                :meth:`validate` tells all.
         """
-        for split in self.splits:
-            if self.describe(split).rows == 0:
-                raise Fault("empty-split").error(self._source(split).label)
-        if self.describe("train").rows < LEAST_TRAINING_ROWS:
-            raise Fault("too-few-rows").error(self._source("train").label)
+        if not self._is_known_to_be_fit():
+            self.validate(limit=TOLD_FAULTS).check()
+
+    def _is_known_to_be_fit(self) -> bool:
+        """Whether all splits were measured, so that no row breaks a rule, and have rows enough."""
+        try:
+            known = {split: self._known(split, source.stamp()) for split, source in self._sources().items()}
+        except InvalidData:  # a file is gone
+            return False
+        train = known["train"]
+        return (
+            train is not None
+            and train.rows >= LEAST_TRAINING_ROWS
+            and all(each and each.rows for each in known.values())
+        )
+
+    def validate(
+        self,
+        *,
+        deep: bool = False,
+        max_seq_length: int | None = None,
+        tokenizer: Callable[[str], int] | None = None,
+        system_supported: bool | None = None,
+        sample: int | None = 2000,
+        limit: int = 1000,
+    ) -> ValidationReport:
+        """Look through all rows, and report every problem; a broken row raises nothing.
+
+        It takes little memory, whatever the size. With ``deep`` the data is read three times and up to 24 bytes a row
+        are held.
+
+        Args:
+            deep: Whether to look for rows that say the same, in a split and across splits, for other answers to
+                the same turns, and in some of the rows for keys and personal data.
+            max_seq_length: Tells rows with more tokens, among some of the rows, and how much of the tokens is
+                lost. None looks for none.
+            tokenizer: Gives how many tokens a text has. Without one a token is taken to have four characters.
+            system_supported: False tells each row with a system message, which such a model's training puts into
+                the user's first turn.
+            sample: How many rows of each split, about, are looked at for lengths, keys and personal data; the
+                report gives an interval then. None looks at all.
+            limit: How many problems the report holds; its counts are complete.
+
+        Raises:
+            Exception: Whatever a function given to :meth:`map` or :meth:`filter` raises.
+        """
+        return validate(
+            self.name,
+            self._sources(),
+            deep=deep,
+            max_seq_length=max_seq_length,
+            tokenizer=tokenizer,
+            system_supported=system_supported,
+            sample=sample,
+            limit=limit,
+        )
+
+    def repair(self, *, join_turns: bool = False, deep: bool = False, limit: int = 1000) -> Repaired:
+        """Mend what can be mended safely, and leave out the rows where that is not possible.
+
+        The mends: other names of the roles (human, gpt, bot, ...) become user and assistant; blank messages at the
+        end and blank system messages are left out; system messages elsewhere go to the front, joined to one; a
+        user's turn at the end of a row to train or measure on is left out. The texts of turns stay as they are. It
+        reads the data once, to tell what was done.
+
+        Args:
+            join_turns: Whether turns of one role that follow each other become one, with a blank line between.
+            deep: Whether to leave out rows that say the same as one before, or as one held out.
+            limit: How many of the rows mended are told one by one; the counts are complete.
+
+        Raises:
+            InvalidData: A file cannot be read.
+        """
+        return repair(self, join_turns=join_turns, deep=deep, limit=limit)
 
     def preview(self, n: int = 5, split: SplitName = "train") -> DataFrame:
         """Give the first rows as a frame, one conversation a row, with the text in full.

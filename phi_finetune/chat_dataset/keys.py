@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy
     from numpy.typing import NDArray
 
-__all__ = ["Keys", "drawn", "key_of", "keys_of"]
+__all__ = ["Keys", "drawn", "key_of", "keys_of", "sorted_keys"]
 
 _KEY_BYTES = 8
 """Two of a million different rows have the same key with a chance of 1 in 37 million."""
@@ -49,9 +49,13 @@ def _hash(text: bytes) -> int:
 
 def keys_of(lines: Iterable[bytes], *, normalised: bool = False) -> Keys:
     """The keys of lines, sorted."""
+    return sorted_keys(array("Q", (key_of(line, normalised=normalised) for line in lines)))
+
+
+def sorted_keys(found: array[int]) -> Keys:
+    """The same keys; the array is sorted and must not be changed after that."""
     import numpy
 
-    found = array("Q", (key_of(line, normalised=normalised) for line in lines))
     keys = numpy.frombuffer(found, dtype=numpy.uint64) if found else numpy.empty(0, numpy.uint64)
     keys.sort()
     return Keys(keys)

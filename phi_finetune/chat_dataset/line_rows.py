@@ -11,7 +11,11 @@ import msgspec
 
 from phi_finetune.chat_dataset.canonical import read_line
 from phi_finetune.chat_dataset.conversation import Conversation, keeps_the_rules
-from phi_finetune.chat_dataset.sources import Reader, Rows, is_plain
+from phi_finetune.chat_dataset.forms.prompt_messages import PromptMessages
+from phi_finetune.chat_dataset.readers.json_lines import JsonLines
+from phi_finetune.chat_dataset.readers.plain_lines import is_plain
+from phi_finetune.chat_dataset.rules import Fault
+from phi_finetune.chat_dataset.sources import Found, Reader, Rows, reads_messages, whatever_is_read
 
 __all__ = ["LineRows", "Lines"]
 
@@ -45,13 +49,34 @@ class LineRows(Rows[Lines]):
             InvalidData: The file cannot be read, or a line breaks a rule.
         """
         form = self.form()
-        quick = is_plain(form)
+        quick = reads_messages(form)
         for number, line in self.reader.lines():
             row = self._quickly(line) if quick else None
             yield row if row is not None else self.checked(form, number, self.reader.value(line))
 
+    def examine(self, *, texts: bool = True) -> Iterator[Found]:
+        """Read the file from its start, whatever it holds; a byte order mark is told."""
+        return whatever_is_read(self.label, self._every(texts))
+
+    def _every(self, texts: bool) -> Iterator[Found]:
+        label, form = self.label, self.form()
+        quick, remarked = reads_messages(form), isinstance(form, PromptMessages)
+        if isinstance(self.reader, JsonLines) and self.reader.begins_with_mark():
+            yield label, None, Fault("byte-order-mark")
+        for number, line in self.reader.lines():
+            if quick and not texts and is_plain(line, must_end_answered=self.must_end_answered):
+                yield label, number, None
+                continue
+            row = self._quickly(line) if quick and not remarked else None
+            if row is not None:
+                yield label, number, row
+            else:
+                yield from self.judged(form, number, self.reader.value(line))
+
     def _quickly(self, line: bytes) -> Conversation | None:
         try:
+            if not line.isascii():
+                line.decode("utf-8")  # the decoder does not look at keys that it passes over
             row = read_line(line)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None

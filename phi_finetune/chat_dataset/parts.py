@@ -11,10 +11,10 @@ from typing import TypeAlias
 
 import attrs
 
-from phi_finetune.chat_dataset.canonical import read_line, spoken
+from phi_finetune.chat_dataset.canonical import line_of, read_line, spoken
 from phi_finetune.chat_dataset.conversation import Conversation
 from phi_finetune.chat_dataset.keys import key_of, keys_of
-from phi_finetune.chat_dataset.sources import Source
+from phi_finetune.chat_dataset.sources import Found, Mend, Source
 
 __all__ = ["Chooser", "Draw", "Filtered", "Leading", "Part", "Stratified", "Tail", "Unrepeated", "lines_of"]
 
@@ -72,6 +72,21 @@ class Part:
     def rows(self) -> Iterator[Conversation]:
         """The same as conversations."""
         return map(read_line, lines_of(self))
+
+    def examine(self, *, texts: bool = True) -> Iterator[Found]:
+        """The good rows of this part, and all broken ones of the whole: of which part they would be, nobody knows."""
+        chosen = self.mended(_as_nothing).chooser()
+        for label, number, found in self.whole.examine():
+            if not isinstance(found, Conversation) or chosen(line_of(found)):
+                yield label, number, found
+
+    def mended(self, mend: Mend) -> Part:
+        """The same part of the mended whole."""
+        return attrs.evolve(self, whole=self.whole.mended(mend))
+
+
+def _as_nothing(_row: object) -> None:
+    """A mend that leaves out what is broken."""
 
 
 @attrs.frozen
@@ -198,6 +213,11 @@ class Unrepeated(Part):
     def stamp(self) -> Hashable:
         """Those of all that it reads."""
         return (self.whole.stamp(), *(source.stamp() for source in self.held_out))
+
+    def mended(self, mend: Mend) -> Unrepeated:
+        """The same of mended rows, all of them."""
+        held_out = tuple(source.mended(mend) for source in self.held_out)
+        return attrs.evolve(self, whole=self.whole.mended(mend), held_out=held_out)
 
     def chooser(self) -> Chooser:
         """By the rows before, and those that are held out."""

@@ -7,11 +7,17 @@ the JSON lines format, and of text.
 
 from __future__ import annotations
 
+from typing import Literal, TypeAlias
+
 import attrs
 
 from phi_finetune.errors import InvalidData
 
-__all__ = ["RULES", "BrokenRule", "Fault", "Rule"]
+__all__ = ["RULES", "BrokenRule", "Fault", "Rule", "Severity"]
+
+Severity: TypeAlias = Literal["stops", "changes", "look"]
+"""What a broken rule comes to: the service's run fails, or does so with some models; the result silently becomes
+another one, as rows or turns are left out, or a measure is too good; or it may be meant so, and is worth a look."""
 
 
 @attrs.frozen
@@ -21,15 +27,18 @@ class Rule:
     Attributes:
         why: What is wrong where it is broken.
         remedy: What to do then.
+        severity: What it comes to.
     """
 
     why: str
     remedy: str
+    severity: Severity = "stops"
 
 
 _SAVE_AS_UTF8 = "save the file as UTF-8 text, one JSON object a line"
 _ONE_OBJECT_A_LINE = 'write one JSON object a line: {"messages": [{"role": "user", "content": "..."}, ...]}'
 _ONE_TURN_EACH = "begin with the user's turn (after a system message, if there is one), then alternate"
+_PERSONAL = "take it out, or make sure that it may be trained on"
 
 RULES: dict[str, Rule] = {
     # The file
@@ -66,7 +75,7 @@ RULES: dict[str, Rule] = {
     "not-finite": Rule(
         "the line holds NaN or Infinity, which JSON does not have", "replace them, or drop the field"
     ),
-    "duplicate-key": Rule("an object names the same key twice", "keep one of the two"),
+    "duplicate-key": Rule("an object names the same key twice", "keep one of the two", "changes"),
     "too-nested": Rule("the line is nested too deeply to be read", _ONE_OBJECT_A_LINE),
     "not-an-object": Rule("the row is not an object", _ONE_OBJECT_A_LINE),
     # Finding the files
@@ -151,15 +160,19 @@ RULES: dict[str, Rule] = {
     # The row
     "no-messages": Rule("the row has no messages", _ONE_OBJECT_A_LINE),
     "messages-not-a-list": Rule("messages is not a list", _ONE_OBJECT_A_LINE),
-    "empty-messages": Rule("the list of messages is empty", "drop the row"),
+    "empty-messages": Rule("the list of messages is empty", "drop the row", "changes"),
     "message-not-an-object": Rule("the message is not an object", "give each message a role and a content"),
     "missing-role": Rule("the message has no role", "give it the role system, user or assistant"),
     "unknown-role": Rule(
-        "the role is none of system, user and assistant", "map it to one of the three, or drop the row"
+        "the role is none of system, user and assistant",
+        "map it to one of the three, or drop the row",
+        "changes",
     ),
     "missing-content": Rule("the message has no content", "give it one, or drop the row"),
     "content-not-text": Rule("the content is not a string", "join its parts to one text, or drop the row"),
-    "blank-content": Rule("the content is empty or only white space", "fill it in, or drop the row"),
+    "blank-content": Rule(
+        "the content is empty or only white space", "fill it in, or drop the row", "changes"
+    ),
     "lone-surrogate": Rule(
         "the content holds half of a surrogate pair, which is no character",
         "decode the text again, or drop the row",
@@ -167,12 +180,16 @@ RULES: dict[str, Rule] = {
     # The order of the turns
     "system-not-first": Rule("a system message stands after other turns", "move it to the start, or drop it"),
     "second-system": Rule("there is more than one system message", "join them to one at the start"),
-    "user-not-first": Rule("the first turn is not the user's", _ONE_TURN_EACH),
-    "roles-not-alternating": Rule("two turns of the same role follow each other", _ONE_TURN_EACH),
-    "no-user-turn": Rule("there is nothing but a system message", "drop the row"),
-    "no-assistant-turn": Rule("the assistant never speaks, so there is nothing to train on", "drop the row"),
+    "user-not-first": Rule("the first turn is not the user's", _ONE_TURN_EACH, "changes"),
+    "roles-not-alternating": Rule("two turns of the same role follow each other", _ONE_TURN_EACH, "changes"),
+    "no-user-turn": Rule("there is nothing but a system message", "drop the row", "changes"),
+    "no-assistant-turn": Rule(
+        "the assistant never speaks, so there is nothing to train on", "drop the row", "changes"
+    ),
     "last-not-assistant": Rule(
-        "the last turn is not the assistant's", "drop that turn, or use these rows as the test split"
+        "the last turn is not the assistant's",
+        "drop that turn, or use these rows as the test split",
+        "changes",
     ),
     # The data set
     "records-broke-off": Rule(
@@ -187,6 +204,47 @@ RULES: dict[str, Rule] = {
     ),
     "empty-split": Rule("it holds no conversation", "add some, or leave the split out"),
     "empty-draw": Rule("no conversation fell into it", "take another fraction, another seed, or more data"),
+    # What keeps the rules of a row, and is told by validate()
+    "byte-order-mark": Rule("it begins with a byte order mark", "save it as UTF-8 without one", "look"),
+    "huge-row": Rule(
+        "its texts come to more than a million characters", "look whether rows ran together", "look"
+    ),
+    "one-message": Rule(
+        "it is one message, and the training component drops such rows",
+        "add an answer, or keep it for an endpoint alone",
+        "look",
+    ),
+    "system-unsupported": Rule(
+        "the model knows no system message, so the component puts its text before the user's first",
+        "write the instruction into the user's turn, or take a model that knows the role",
+        "changes",
+    ),
+    "duplicate-row": Rule(
+        "a row before it in this split says the same", "data.deduplicate() drops it", "look"
+    ),
+    "leaked-row": Rule(
+        "a row of another split to train or measure on says the same, so what is measured on it is too good",
+        "data.deduplicate() leaves it in one split",
+        "changes",
+    ),
+    "nearly-leaked-row": Rule(
+        "a row of another split differs only in upper and lower case, or white space",
+        "data.deduplicate(normalised=True) leaves it in one split",
+        "changes",
+    ),
+    "other-answer": Rule(
+        "a row before it in this split has the same turns and another last answer", "keep the better", "look"
+    ),
+    "too-long": Rule(
+        "it has more tokens than max_seq_length, and its end is cut off",
+        "raise max_seq_length, or shorten the conversation",
+        "changes",
+    ),
+    "secret": Rule("a text looks like a key or a password", "take it out, and have the key renewed", "look"),
+    "e-mail": Rule("a text holds what looks like an e-mail address", _PERSONAL, "look"),
+    "phone-number": Rule("a text holds what looks like a telephone number", _PERSONAL, "look"),
+    "card-number": Rule("a text holds what looks like a payment card's number", _PERSONAL, "look"),
+    "bank-account": Rule("a text holds what looks like a bank account (IBAN)", _PERSONAL, "look"),
 }
 
 
@@ -201,6 +259,11 @@ class Fault:
 
     rule: str
     path: str | None = None
+
+    @property
+    def severity(self) -> Severity:
+        """The rule's."""
+        return RULES[self.rule].severity
 
     def error(self, file: str | None = None, row: int | None = None) -> InvalidData:
         """Give the error to raise, for row ``row`` of ``file``. It holds nothing of the row's text."""

@@ -68,9 +68,9 @@ class Splits:
         """
         source = self._source(split)
         stamp = source.stamp()
-        before = self._measured.get(split)
-        if before is not None and before.stamp == stamp:
-            return before.info
+        known = self._known(split, stamp)
+        if known is not None:
+            return known
         measured = Measuring(source.blocks())
         for _block in measured:
             pass
@@ -100,6 +100,11 @@ class Splits:
         return attrs.evolve(
             self, train=sources["train"], validation=sources.get("validation"), test=sources.get("test")
         )
+
+    def _known(self, split: SplitName, stamp: Hashable) -> SplitInfo | None:
+        """What a split came to, if it was measured while its source had this stamp."""
+        before = self._measured.get(split)
+        return before.info if before is not None and before.stamp == stamp else None
 
     def _remember(self, split: SplitName, stamp: Hashable, measured: Measuring) -> SplitInfo:
         """Keep what a split came to while its source had this stamp."""

@@ -45,6 +45,15 @@ class JsonLines:
         """
         return stamp_of(self.path)
 
+    def begins_with_mark(self) -> bool:
+        """Whether a byte order mark stands at its start.
+
+        Raises:
+            InvalidData: The file cannot be read.
+        """
+        with opened(self.path) as file:
+            return file.readline(len(_BYTE_ORDER_MARK)) == _BYTE_ORDER_MARK
+
     def records(self) -> Iterator[tuple[int, object]]:
         """Each line's number and its value, or the fault that keeps it from being read.
 

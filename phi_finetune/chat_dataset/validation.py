@@ -1,0 +1,114 @@
+"""Looking through a whole data set, whatever it holds."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+
+import attrs
+
+from phi_finetune.chat_dataset.conversation import Conversation
+from phi_finetune.chat_dataset.likeness import same_rows
+from phi_finetune.chat_dataset.readers.plain_lines import HUGE_CHARACTERS
+from phi_finetune.chat_dataset.report import Estimate, Problem, ValidationReport
+from phi_finetune.chat_dataset.rules import Fault
+from phi_finetune.chat_dataset.samples import Looking
+from phi_finetune.chat_dataset.sources import Broken, Source
+from phi_finetune.chat_dataset.splits import SplitName
+
+__all__ = ["LEAST_TRAINING_ROWS", "validate"]
+
+LEAST_TRAINING_ROWS = 10  # azureml-acft-contrib-hf-nlp 0.0.91, read 2026-11
+
+
+def validate(
+    name: str,
+    sources: Mapping[SplitName, Source],
+    *,
+    deep: bool,
+    max_seq_length: int | None,
+    tokenizer: Callable[[str], int] | None,
+    system_supported: bool | None,
+    sample: int | None,
+    limit: int,
+) -> ValidationReport:
+    """What :meth:`ChatDataset.validate` gives."""
+    found = _Findings(limit)
+    good: dict[SplitName, int] = {}
+    for split, source in sources.items():
+        good[split] = _look_through(found, split, source, system_supported)
+    estimates: list[Estimate] = []
+    if deep:
+        for split, file, row, rule in same_rows(sources):
+            found.add(split, file, row, Fault(rule))
+    if deep or max_seq_length is not None:
+        looking = Looking(max_seq_length, tokenizer, hints=deep, sample=sample)
+        for split, source in sources.items():
+            for file, row, fault in looking.told(split, source, good[split]):
+                found.add(split, file, row, fault)
+        estimates += looking.estimates
+    return ValidationReport(name, found.first, dict(found.counts), found.rows, tuple(estimates))
+
+
+@attrs.define
+class _Findings:
+    """What was found so far; what is only worth a look takes no place from the rest."""
+
+    limit: int
+    grave: list[Problem] = attrs.field(factory=list)
+    slight: list[Problem] = attrs.field(factory=list)
+    counts: Counter[str] = attrs.field(factory=Counter)
+    rows: dict[SplitName, int] = attrs.field(factory=dict)
+    labels: set[str] = attrs.field(factory=set)
+
+    @property
+    def first(self) -> tuple[Problem, ...]:
+        """The first problems, the graver ones before the others."""
+        return tuple([*self.grave, *self.slight][: self.limit])
+
+    def add(self, split: SplitName, file: str, row: int | None, fault: Fault) -> None:
+        """One fault more."""
+        self.counts[fault.rule] += 1
+        kept = self.slight if fault.severity == "look" else self.grave
+        if len(kept) < self.limit:
+            kept.append(Problem(split, file, row, fault.path, fault.rule))
+
+
+def _look_through(found: _Findings, split: SplitName, source: Source, system_supported: bool | None) -> int:
+    """Look through one split; gives the number of its good rows."""
+    good = broken = 0
+    readable = True
+    # What was drawn from one whole reads all of it: its faults were told where that came first.
+    told = frozenset(found.labels)
+    for label, number, row in source.examine(texts=system_supported is False):
+        if row is None:
+            good += 1
+            continue
+        if isinstance(row, Conversation):
+            good += 1
+            faults = tuple(_remarks(row, system_supported))
+        else:
+            faults = row.faults() if isinstance(row, Broken) else (row,)
+            readable = readable and (number is not None or faults[0].severity == "look")
+            if label in told:
+                continue
+            found.labels.add(label)
+            broken += number is not None and faults[0].severity != "look"
+        for fault in faults:
+            found.add(split, label, number, fault)
+    found.rows[split] = good + broken
+    if readable and good + broken == 0:
+        found.add(split, source.label, None, Fault("empty-split"))
+    elif readable and split == "train" and good < LEAST_TRAINING_ROWS:
+        found.add(split, source.label, None, Fault("too-few-rows"))
+    return good
+
+
+def _remarks(row: Conversation, system_supported: bool | None) -> Iterator[Fault]:
+    """What may be said of a row that keeps the rules."""
+    if len(row.messages) == 1:
+        yield Fault("one-message", "messages")
+    if sum(len(turn.content) for turn in row.messages) > HUGE_CHARACTERS:
+        yield Fault("huge-row")
+    if system_supported is False and row.messages[0].role == "system":
+        yield Fault("system-unsupported", "messages[0].role")
