@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from phi_finetune.chat_dataset import ChatDataset, Conversation, Message, Problem, SplitName
 from phi_finetune.chat_dataset.conversation import faults_of, parse_conversation
+from phi_finetune.chat_dataset.forms import conversation_of, form_of
 from phi_finetune.chat_dataset.readers.json_lines import JsonLines
 from phi_finetune.chat_dataset.readers.parsing import parse_line
 from phi_finetune.chat_dataset.readers.plain_lines import is_plain
@@ -426,7 +427,7 @@ def lines(draw: st.DrawFn) -> bytes:
 def test_a_plain_line_keeps_the_rules(line: bytes, answered: bool) -> None:
     """What is passed without reading its texts would pass the strict parser too."""
     if is_plain(line, must_end_answered=answered):
-        parse_conversation(parse_line(line), must_end_answered=answered)
+        conversation_of(form_of("messages"), parse_line(line), must_end_answered=answered)
 
 
 @given(some=st.lists(lines(), max_size=4), answered=st.booleans())
@@ -439,7 +440,9 @@ def test_quick_and_strict_reading_agree(
     split: SplitName = "train" if answered else "test"
     good = JsonLines(tmp_path_factory.mktemp("good") / "good.jsonl")
     good.path.write_text("".join(json.dumps(row) + "\n" for row in many(10)), encoding="utf-8")
-    data = ChatDataset.from_jsonl(file if answered else good.path, test=None if answered else file)
+    data = ChatDataset.from_jsonl(
+        file if answered else good.path, test=None if answered else file, form="messages"
+    )
     bad = [n for n, line in JsonLines(file).lines() if not _is_good_line(line, answered=answered)]
     found = data.validate().problems
     assert sorted({each.row for each in found if each.severity != "look" and each.row is not None}) == bad
@@ -448,7 +451,7 @@ def test_quick_and_strict_reading_agree(
 
 def _is_good_line(line: bytes, *, answered: bool) -> bool:
     try:
-        parse_conversation(parse_line(line), must_end_answered=answered)
+        conversation_of(form_of("messages"), parse_line(line), must_end_answered=answered)
     except BrokenRule:
         return False
     return True
@@ -456,7 +459,7 @@ def _is_good_line(line: bytes, *, answered: bool) -> bool:
 
 @pytest.mark.parametrize("compact", [True, False])
 @pytest.mark.parametrize("content_first", [True, False])
-@pytest.mark.parametrize("extra", [{}, {"prompt_id": "x"}, {"prompt": "p", "prompt_id": "x"}])
+@pytest.mark.parametrize("extra", [{}, {"prompt_id": "x"}, {"prompt": "a", "prompt_id": "x"}])
 @pytest.mark.parametrize("last", [True, False])
 def test_the_usual_layouts_are_plain(compact: bool, content_first: bool, extra: Any, last: bool) -> None:
     """Whichever program wrote them: no line of them is read slowly."""

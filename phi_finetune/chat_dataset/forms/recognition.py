@@ -99,9 +99,9 @@ def recognise(
 ) -> Form:
     """Give the form that rows are of, by the keys of the first of them.
 
-    One form must fit all rows that any form fits, and these must be half of them at least: the others are
-    broken rows, which reading tells of. ``messages`` is what no rows at all are taken for. Preference data is
-    never recognised, only named.
+    It is the form that fits most of the rows that any form fits: the others are broken rows, which reading tells
+    of. ``messages`` is what no rows at all, and empty ones, are taken for. Preference data is never recognised,
+    only named.
 
     Args:
         records: The first rows; :data:`RECOGNISED_ROWS` of them are looked at.
@@ -114,19 +114,21 @@ def recognise(
             are those of some form, and no others.
         InvalidParameter: No form has such columns.
     """
-    rows = [record for record in records[:RECOGNISED_ROWS] if isinstance(record, Mapping)]
+    rows = [record for record in records[:RECOGNISED_ROWS] if isinstance(record, Mapping) and record]
     families = _candidates(columns, drop)
     if not rows:
         return families[0][0] if columns else Messages()
     if any(_PREFERENCE.recognises(row) or isinstance(row.get("label"), bool) for row in rows):
         raise _refused("preference-data", label, rows)
-    fitting = [row for row in rows if any(form.recognises(row) for family in families for form in family)]
-    if 2 * len(fitting) < len(rows):
+    fitting = [[row for row in rows if any(form.recognises(row) for form in family)] for family in families]
+    most = max(fitting, key=len)
+    if not most:
         raise _refused("unknown-form", label, rows)
-    found = [form for form in (_first(family, fitting) for family in families) if form is not None]
-    if len(found) != 1:
+    if 2 * len(most) <= sum(map(len, fitting)):
         raise _refused("several-forms", label, rows)
-    return found[0]
+    # The last form of a family reads what any of the others reads.
+    family = families[fitting.index(most)]
+    return next((form for form in family if all(form.recognises(row) for row in most)), family[-1])
 
 
 def _candidates(columns: Mapping[str, str] | None, drop: Collection[Droppable]) -> list[list[Form]]:
@@ -146,10 +148,6 @@ def _candidates(columns: Mapping[str, str] | None, drop: Collection[Droppable]) 
             allowed=f"a mapping of one form's names, such as {', '.join(known)}, to the names in the rows",
         )
     return [list[Form](family) for family in named if family]
-
-
-def _first(family: list[Form], rows: list[Mapping[str, object]]) -> Form | None:
-    return next((form for form in family if all(form.recognises(row) for row in rows)), None)
 
 
 def _refused(rule: str, label: str | None, rows: list[Mapping[str, object]]) -> InvalidData:

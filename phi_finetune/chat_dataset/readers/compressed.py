@@ -49,7 +49,8 @@ def opened(path: Path) -> Iterator[BinaryIO]:
     """
     label = str(path)
     with reading(path), path.open("rb", buffering=_BUFFER_BYTES) as file:
-        beginning = file.peek(_LONGEST_MAGIC)[:_LONGEST_MAGIC]
+        beginning = file.read(_LONGEST_MAGIC)  # peek() would copy all of the buffer
+        file.seek(0)
         unpacked = _unpacked(file, beginning, label)
         if unpacked is None:
             _refuse_binary(beginning, label)
