@@ -50,6 +50,7 @@ LAST_LINES: dict[str, tuple[bytes, str, str | None]] = {
     "latin-1": ('{"messages": "café"}\n'.encode("latin-1"), "not-utf-8", "byte 18"),
     "latin-1 in a key that is left out": (b'{"note": "\xe9", ' + GOOD[1:] + b"\n", "not-utf-8", "byte 11"),
     "a byte of 255": (b'{"messages": "\xff"}\n', "not-utf-8", "byte 15"),
+    "a byte of 255 in a text": (GOOD.replace(SECRET.encode(), b"a\xff", 1) + b"\n", "not-utf-8", None),
     "overlong UTF-8": (b'{"messages": "\xc0\xaf"}\n', "not-utf-8", "byte 15"),
     "a surrogate in UTF-8": (b'{"messages": "\xed\xa0\x80"}\n', "not-utf-8", "byte 15"),
     "UTF-16": (GOOD.decode().encode("utf-16") + b"\n", "not-utf-8", "byte 1"),
