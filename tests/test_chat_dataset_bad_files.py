@@ -310,6 +310,18 @@ def test_up_to_twenty_faults_are_told(refused: Callable[[Path], InvalidData], tm
     assert "and 12 more" in str(error)
 
 
+def test_a_plan_of_bad_data_asks_nothing(azure: FakeAzure, tmp_path: Path) -> None:
+    """No more than submitting does; all faults are told."""
+    file = tmp_path / "a.jsonl"
+    file.write_bytes(BEFORE + b"[]\n" * 2)
+    model = azure.workspace().foundation_model("Phi-4")
+    asked = len(azure.journal)
+    with pytest.raises(InvalidData) as caught:
+        model.finetune(ChatDataset.from_jsonl(file)).on(pf.GpuCompute.serverless(SIZE)).plan()
+    assert len(azure.journal) == asked
+    assert len(caught.value.faults) == 2
+
+
 def test_each_fault_of_a_row_is_told(refused: Callable[[Path], InvalidData], tmp_path: Path) -> None:
     """Not only the first."""
     file = tmp_path / "a.jsonl"
