@@ -51,6 +51,7 @@ LAST_LINES: dict[str, tuple[bytes, str, str | None]] = {
     "latin-1": ('{"messages": "café"}\n'.encode("latin-1"), "not-utf-8", "byte 18"),
     "latin-1 in a key that is left out": (b'{"note": "\xe9", ' + GOOD[1:] + b"\n", "not-utf-8", "byte 11"),
     "a byte of 255": (b'{"messages": "\xff"}\n', "not-utf-8", "byte 15"),
+    "a byte of 255 in a text": (GOOD.replace(SECRET.encode(), b"a\xff", 1) + b"\n", "not-utf-8", None),
     "overlong UTF-8": (b'{"messages": "\xc0\xaf"}\n', "not-utf-8", "byte 15"),
     "a surrogate in UTF-8": (b'{"messages": "\xed\xa0\x80"}\n', "not-utf-8", "byte 15"),
     "UTF-16": (GOOD.decode().encode("utf-16") + b"\n", "not-utf-8", "byte 1"),
@@ -309,6 +310,18 @@ def test_up_to_twenty_faults_are_told(refused: Callable[[Path], InvalidData], tm
     assert (error.row, error.rule) == (13, "not-an-object")
     assert str(error).count("Also: ") == 19
     assert "and 12 more" in str(error)
+
+
+def test_a_plan_of_bad_data_asks_nothing(azure: FakeAzure, tmp_path: Path) -> None:
+    """No more than submitting does; all faults are told."""
+    file = tmp_path / "a.jsonl"
+    file.write_bytes(BEFORE + b"[]\n" * 2)
+    model = azure.workspace().foundation_model("Phi-4")
+    asked = len(azure.journal)
+    with pytest.raises(InvalidData) as caught:
+        model.finetune(ChatDataset.from_jsonl(file)).on(pf.GpuCompute.serverless(SIZE)).plan()
+    assert len(azure.journal) == asked
+    assert len(caught.value.faults) == 2
 
 
 def test_each_fault_of_a_row_is_told(refused: Callable[[Path], InvalidData], tmp_path: Path) -> None:

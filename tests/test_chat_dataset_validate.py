@@ -19,7 +19,7 @@ from phi_finetune.chat_dataset.readers.json_lines import JsonLines
 from phi_finetune.chat_dataset.readers.parsing import parse_line
 from phi_finetune.chat_dataset.readers.plain_lines import is_plain
 from phi_finetune.chat_dataset.rules import RULES, BrokenRule, Fault
-from phi_finetune.errors import InvalidData
+from phi_finetune.errors import InvalidData, InvalidParameter
 
 SECRET = "my private words"
 
@@ -145,6 +145,14 @@ def test_an_empty_frame_has_its_columns() -> None:
     ]
 
 
+@pytest.mark.parametrize("name", ["max_seq_length", "sample", "limit"])
+def test_a_number_below_one_is_refused(name: str) -> None:
+    """Before anything is read."""
+    numbers: dict[str, Any] = {name: 0}
+    with pytest.raises(InvalidParameter, match=name):
+        ChatDataset.from_records(iter([])).validate(**numbers)
+
+
 # Rows that come by way of others
 
 
@@ -183,6 +191,13 @@ def test_faults_of_a_whole_are_told_once(tmp_path: Path) -> None:
     report = data.validate()
     assert rules(report.problems) == [("train", 41, "no-messages")]
     assert sum(report.rows.values()) == 41
+
+
+def test_a_shuffled_row_keeps_its_number() -> None:
+    """The one it has in its file, so that it can be found."""
+    data = ChatDataset.from_records([{}, *many(29), turns("card", "4111 1111 1111 1111"), *many(9, "Other")])
+    problems = data.shuffle(seed=2).validate(deep=True).problems
+    assert rules(problems) == [("train", 1, "no-messages"), ("train", 31, "card-number")]
 
 
 def test_a_row_that_a_function_made_is_told_of() -> None:
@@ -470,6 +485,31 @@ def test_the_usual_layouts_are_plain(compact: bool, content_first: bool, extra: 
     line = json.dumps(record, separators=(",", ":") if compact else None).encode() + b"\n"
     assert is_plain(line, must_end_answered=True)
     assert is_plain(line, must_end_answered=False)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b'""', b'" "', b'"\\n"', b'"\\u3000"', "\"\u3000\"".encode(), b"7", b"78", b"null", b"true", b'["a"]', b'{"a": 1}',
+     b'"a\xff"', b'"a\xed\xa0\x80"', b'"a\xc0\xaf"', b'"\\ud83d"', b'"a\\x41"', b'"a\tb"', b'"a", "content": "b"',
+     b'"a", "role": "user"', b'"a", "x": 1'],
+)  # fmt: skip
+@pytest.mark.parametrize("place", [0, 1])
+def test_what_is_in_doubt_is_not_plain(content: bytes, place: int) -> None:
+    """One text of a line that is plain otherwise."""
+    line = json.dumps(turns("Q", "A")).encode() + b"\n"
+    assert is_plain(line, must_end_answered=True)
+    assert not is_plain(line.replace((b'"Q"', b'"A"')[place], content), must_end_answered=True)
+
+
+@pytest.mark.parametrize(
+    "roles", ["", "u", "s", "su", "au", "uu", "aa", "ss", "uau", "usa", "sau", "uas", "suau", "uaus", "ssua"]
+)
+def test_roles_out_of_order_are_not_plain(roles: str) -> None:
+    """Of a row to train on."""
+    names = {"u": "user", "a": "assistant", "s": "system"}
+    messages = [{"role": names[role], "content": "x"} for role in roles]
+    line = json.dumps({"messages": messages}).encode() + b"\n"
+    assert not is_plain(line, must_end_answered=True)
 
 
 def test_memory_stays_flat(tmp_path: Path) -> None:

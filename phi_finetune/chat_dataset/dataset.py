@@ -172,6 +172,7 @@ class ChatDataset(Shaping):
             limit: How many problems the report holds; its counts are complete.
 
         Raises:
+            InvalidParameter: A number is below 1.
             Exception: Whatever a function given to :meth:`map` or :meth:`filter` raises.
         """
         return validate(

@@ -15,6 +15,7 @@ from phi_finetune.chat_dataset.rules import Fault
 from phi_finetune.chat_dataset.samples import Looking
 from phi_finetune.chat_dataset.sources import Broken, Source
 from phi_finetune.chat_dataset.splits import SplitName
+from phi_finetune.errors import InvalidParameter
 
 __all__ = ["LEAST_TRAINING_ROWS", "validate"]
 
@@ -33,6 +34,11 @@ def validate(
     limit: int,
 ) -> ValidationReport:
     """What :meth:`ChatDataset.validate` gives."""
+    for parameter, value in (("max_seq_length", max_seq_length), ("sample", sample), ("limit", limit)):
+        if value is not None and value < 1:
+            raise InvalidParameter(
+                f"{parameter} is {value}", name=parameter, value=value, allowed="1 or more"
+            )
     found = _Findings(limit)
     good: dict[SplitName, int] = {}
     for split, source in sources.items():
