@@ -115,11 +115,11 @@ def test_a_huge_row_is_worth_a_look() -> None:
 
 
 def test_a_model_without_a_system_role_is_told_of() -> None:
-    """Only if it is said to be such a model."""
+    """Only where the model is named."""
     rows = [*many(10), {"messages": [{"role": "system", "content": "s"}, *turns("a", "b")["messages"]]}]
     data = ChatDataset.from_records(rows)
     assert data.validate().ok
-    assert rules(data.validate(system_supported=False).problems) == [("train", 11, "system-unsupported")]
+    assert rules(data.validate(model="Phi-3-medium-4k-instruct").problems) == [("train", 11, "system-unsupported")]
 
 
 def test_a_report_is_shown_as_text_html_and_frame() -> None:
@@ -278,26 +278,31 @@ def test_rows_together_are_told_as_comparing_all_tells(train: list[str], test: l
 # Lengths, secrets and personal data
 
 
+def by_characters(text: str) -> list[int]:
+    """A tokenizer whose tokens are characters."""
+    return list(map(ord, text))
+
+
 def test_rows_that_are_too_long_are_told() -> None:
     """And how much of all tokens is cut off."""
     rows = [*many(19), turns("a" * 100, "b" * 92)]
-    report = ChatDataset.from_records(rows).validate(max_seq_length=100, tokenizer=len)
+    report = ChatDataset.from_records(rows).validate(max_seq_length=100, tokenizer=by_characters)
     assert rules(report.problems) == [("train", 20, "too-long")]
     share, cut = report.estimates
     assert (share.what, share.share, share.low, share.high) == ("too-long", 0.05, 0.05, 0.05)
-    total = 200 + sum(len(f"Question {n}?Answer {n}.") + 8 for n in range(19))
-    assert cut.share == pytest.approx(100 / total)
+    total = 192 + sum(len(f"Question {n}?Answer {n}.") for n in range(19))
+    assert cut.share == pytest.approx(92 / total)
 
 
 def test_a_sample_gives_an_interval() -> None:
     """Which holds the share of all rows."""
     rows = [turns(f"{n}", "x" * (200 if n % 4 == 0 else 20)) for n in range(1000)]
-    report = ChatDataset.from_records(rows).validate(max_seq_length=100, tokenizer=len, sample=200)
+    report = ChatDataset.from_records(rows).validate(max_seq_length=100, tokenizer=by_characters, sample=200)
     share, cut = report.estimates
     assert 150 < share.looked_at < 250
     assert share.low < 0.25 < share.high
     assert cut.low < cut.share < cut.high
-    whole = ChatDataset.from_records(rows).validate(max_seq_length=100, tokenizer=len, sample=None)
+    whole = ChatDataset.from_records(rows).validate(max_seq_length=100, tokenizer=by_characters, sample=None)
     assert cut.low < whole.estimates[1].share < cut.high
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -148,9 +148,9 @@ class ChatDataset(Shaping):
         self,
         *,
         deep: bool = False,
+        model: str | ChatTemplate | None = None,
         max_seq_length: int | None = None,
-        tokenizer: Callable[[str], int] | None = None,
-        system_supported: bool | None = None,
+        tokenizer: Tokenizer | None = None,
         sample: int | None = 2000,
         limit: int = 1000,
     ) -> ValidationReport:
@@ -162,11 +162,12 @@ class ChatDataset(Shaping):
         Args:
             deep: Whether to look for rows that say the same, in a split and across splits, for other answers to
                 the same turns, and in some of the rows for keys and personal data.
-            max_seq_length: Tells rows with more tokens, among some of the rows, and how much of the tokens is
-                lost. None looks for none.
-            tokenizer: Gives how many tokens a text has. Without one a token is taken to have four characters.
-            system_supported: False tells each row with a system message, which such a model's training puts into
-                the user's first turn.
+            model: The model's name or chat template: rows are measured as it writes them, and where it has no
+                system turn, each row with one is told. None takes any system turn.
+            max_seq_length: Where training cuts a row, in tokens; None and -1 are the model's context length. Longer
+                rows are told, among some of the rows, and how much of the tokens is lost. Without a model and a
+                length, none are.
+            tokenizer: The model's tokenizer, as for :meth:`stats`; without one, tokens are estimated.
             sample: How many rows of each split, about, are looked at for lengths, keys and personal data; the
                 report gives an interval then. None looks at all.
             limit: How many problems the report holds; its counts are complete.
@@ -179,9 +180,9 @@ class ChatDataset(Shaping):
             self.name,
             self._sources(),
             deep=deep,
+            model=model,
             max_seq_length=max_seq_length,
             tokenizer=tokenizer,
-            system_supported=system_supported,
             sample=sample,
             limit=limit,
         )

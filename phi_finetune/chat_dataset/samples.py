@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import attrs
 
-from phi_finetune.chat_dataset.conversation import Conversation
+from phi_finetune.chat_dataset.conversation import Conversation, Message
 from phi_finetune.chat_dataset.hints import hints_in
+from phi_finetune.chat_dataset.intervals import Figure, ratio, share
 from phi_finetune.chat_dataset.report import Estimate
 from phi_finetune.chat_dataset.rules import Fault
 from phi_finetune.chat_dataset.sources import Source
@@ -19,10 +19,6 @@ from phi_finetune.chat_dataset.splits import SplitName
 __all__ = ["HINTS", "Looking"]
 
 HINTS = ("secret", "e-mail", "phone-number", "card-number", "bank-account")
-_CHARACTERS_A_TOKEN = 4.0  # English; assumed
-_TOKENS_A_TURN = 4  # the template's marks around a turn; assumed
-_WIDE = 1.96
-"""So many standard deviations to each side hold 95 %."""
 
 
 @attrs.define
@@ -31,14 +27,14 @@ class Looking:
 
     Attributes:
         max_seq_length: Longer rows are told; None tells none.
-        tokenizer: Gives how many tokens a text has; None estimates.
+        count: Gives how many tokens a row has; None tells no lengths.
         hints: Whether to look for keys and personal data.
         sample: How many rows are looked at, about; None is all.
         estimates: What was seen, of all splits so far.
     """
 
     max_seq_length: int | None
-    tokenizer: Callable[[str], int] | None
+    count: Callable[[Sequence[Message]], float] | None
     hints: bool
     sample: int | None
     estimates: list[Estimate] = attrs.field(factory=list)
@@ -51,13 +47,13 @@ class Looking:
             source: Its rows; broken ones are passed over.
             rows: How many of them are good.
         """
-        share = 1.0 if self.sample is None or rows <= self.sample else self.sample / rows
+        part = 1.0 if self.sample is None or rows <= self.sample else self.sample / rows
         drawn = random.Random(rows)
         found: Counter[str] = Counter()
-        lengths: list[tuple[int, int]] = []
+        lengths: list[tuple[float, float]] = []
         looked_at = 0
         for label, number, row in source.examine():
-            if not isinstance(row, Conversation) or (share < 1 and drawn.random() >= share):
+            if not isinstance(row, Conversation) or (part < 1 and drawn.random() >= part):
                 continue
             looked_at += 1
             faults = list(self._faults(row, lengths))
@@ -65,12 +61,12 @@ class Looking:
             for fault in faults:
                 yield label, number, fault
         if looked_at:
-            self.estimates += self._estimates(split, looked_at, found, lengths, whole=share == 1)
+            self.estimates += self._estimates(split, looked_at, found, lengths, rows)
 
-    def _faults(self, row: Conversation, lengths: list[tuple[int, int]]) -> Iterator[Fault]:
-        if self.max_seq_length is not None:
-            tokens = sum(self._tokens(turn.content) + _TOKENS_A_TURN for turn in row.messages)
-            lost = max(0, tokens - self.max_seq_length)
+    def _faults(self, row: Conversation, lengths: list[tuple[float, float]]) -> Iterator[Fault]:
+        if self.max_seq_length is not None and self.count is not None:
+            tokens = self.count(row.messages)
+            lost = max(0.0, tokens - self.max_seq_length)
             lengths.append((tokens, lost))
             if lost:
                 yield Fault("too-long")
@@ -79,46 +75,22 @@ class Looking:
                 for rule in hints_in(turn.content):
                     yield Fault(rule, f"messages[{index}].content")
 
-    def _tokens(self, text: str) -> int:
-        return math.ceil(len(text) / _CHARACTERS_A_TOKEN) if self.tokenizer is None else self.tokenizer(text)
-
     def _estimates(
         self,
         split: SplitName,
         looked_at: int,
         found: Counter[str],
-        lengths: list[tuple[int, int]],
-        *,
-        whole: bool,
+        lengths: list[tuple[float, float]],
+        rows: int,
     ) -> Iterator[Estimate]:
         rules = [*(["too-long"] if lengths else []), *(HINTS if self.hints else ())]
         for rule in rules:
-            share = found[rule] / looked_at
-            low, high = (share, share) if whole else _interval(share, looked_at)
             if found[rule] or rule == "too-long":
-                yield Estimate(split, rule, looked_at, share, low, high)
+                yield _estimate(split, rule, looked_at, share(found[rule], looked_at, rows))
         if lengths:
-            share, wide = _ratio(lengths)
-            low, high = (share, share) if whole else (max(0.0, share - wide), min(1.0, share + wide))
-            yield Estimate(split, "tokens cut off", looked_at, share, low, high)
+            lost, tokens = [lost for _, lost in lengths], [tokens for tokens, _ in lengths]
+            yield _estimate(split, "tokens cut off", looked_at, ratio(lost, tokens, rows))
 
 
-def _interval(share: float, looked_at: int) -> tuple[float, float]:
-    """Where the share of all rows lies (Wilson's interval)."""
-    square = _WIDE * _WIDE
-    middle = (share + square / (2 * looked_at)) / (1 + square / looked_at)
-    wide = (
-        _WIDE
-        * math.sqrt(share * (1 - share) / looked_at + square / (4 * looked_at**2))
-        / (1 + square / looked_at)
-    )
-    return max(0.0, middle - wide), min(1.0, middle + wide)
-
-
-def _ratio(lengths: list[tuple[int, int]]) -> tuple[float, float]:
-    """The share of all tokens that is lost, and how far off it may be (a ratio's linearised variance)."""
-    total = sum(tokens for tokens, _ in lengths)
-    share = sum(lost for _, lost in lengths) / total
-    squares = sum((lost - share * tokens) ** 2 for tokens, lost in lengths)
-    count = len(lengths)
-    return share, _WIDE * math.sqrt(squares / max(1, count - 1) * count) / total
+def _estimate(split: SplitName, what: str, looked_at: int, figure: Figure) -> Estimate:
+    return Estimate(split, what, looked_at, figure.value, figure.low, min(1.0, figure.high))

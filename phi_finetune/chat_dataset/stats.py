@@ -17,8 +17,9 @@ from phi_finetune.catalog import chat_templates
 from phi_finetune.catalog.chat_templates import ChatTemplate, Turn
 from phi_finetune.chat_dataset.conversation import Conversation, Message, Role
 from phi_finetune.chat_dataset.intervals import Figure, mean, percentile, ratio, share
+from phi_finetune.chat_dataset.row_tokens import counter_of, cut_at
 from phi_finetune.chat_dataset.stats_views import DatasetStats, RoleStats, SplitStats, Spread
-from phi_finetune.chat_dataset.tokens import TOTAL_ERROR, Counter, Tokenizer, estimator, reader
+from phi_finetune.chat_dataset.tokens import TOTAL_ERROR, Counter, Tokenizer, estimator
 from phi_finetune.errors import InvalidParameter
 
 __all__ = ["SAMPLE", "SAMPLE_WITH_TOKENIZER", "stats", "turns_of_blocks", "turns_of_rows"]
@@ -71,9 +72,9 @@ def stats(
     """
     template = chat_templates.get(model) if isinstance(model, str) else model
     size = _size(sample, tokenizer)
-    limit = _limit(max_seq_length, template)
+    limit = cut_at(max_seq_length, template)
     vocabulary = template.vocabulary if template else "cl100k"
-    count = estimator(vocabulary) if tokenizer is None else _counting(tokenizer)
+    count = estimator(vocabulary) if tokenizer is None else counter_of(tokenizer)
     error = TOTAL_ERROR if tokenizer is None else 0.0
     measured = [
         _Measure(count, template, size, seed).of(rows).result(name, limit, error)
@@ -106,22 +107,6 @@ def _size(sample: int | None, tokenizer: Tokenizer | None) -> int:
     if sample < 2:
         raise InvalidParameter(f"A sample of {sample} rows", name="sample", value=sample, allowed="2 or more")
     return sample
-
-
-def _limit(given: int | None, template: ChatTemplate | None) -> int | None:
-    longest = template.context_length if template else None
-    if given is None or given == -1:
-        return longest
-    if given < 1:
-        raise InvalidParameter(
-            f"A max_seq_length of {given}", name="max_seq_length", value=given, allowed="1 or more, or -1"
-        )
-    return given if longest is None else min(given, longest)
-
-
-def _counting(tokenizer: Tokenizer) -> Counter:
-    read = reader(tokenizer)
-    return lambda text: read(text).count
 
 
 @attrs.frozen

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 import attrs
 
+from phi_finetune.catalog import chat_templates
+from phi_finetune.catalog.chat_templates import ChatTemplate
 from phi_finetune.chat_dataset.conversation import Conversation
 from phi_finetune.chat_dataset.likeness import same_rows
 from phi_finetune.chat_dataset.readers.plain_lines import HUGE_CHARACTERS
 from phi_finetune.chat_dataset.report import Estimate, Problem, ValidationReport
+from phi_finetune.chat_dataset.row_tokens import cut_at, row_counter
 from phi_finetune.chat_dataset.rules import Fault
 from phi_finetune.chat_dataset.samples import Looking
 from phi_finetune.chat_dataset.sources import Broken, Source
 from phi_finetune.chat_dataset.splits import SplitName
+from phi_finetune.chat_dataset.tokens import Tokenizer
 from phi_finetune.errors import InvalidParameter
 
 __all__ = ["LEAST_TRAINING_ROWS", "validate"]
@@ -27,9 +31,9 @@ def validate(
     sources: Mapping[SplitName, Source],
     *,
     deep: bool,
+    model: str | ChatTemplate | None,
     max_seq_length: int | None,
-    tokenizer: Callable[[str], int] | None,
-    system_supported: bool | None,
+    tokenizer: Tokenizer | None,
     sample: int | None,
     limit: int,
 ) -> ValidationReport:
@@ -39,16 +43,20 @@ def validate(
             raise InvalidParameter(
                 f"{parameter} is {value}", name=parameter, value=value, allowed="1 or more"
             )
+    template = chat_templates.get(model) if isinstance(model, str) else model
+    longest = cut_at(max_seq_length, template)
+    count = None if longest is None else row_counter(template, tokenizer)
+    has_system = template is None or template.supports_system
     found = _Findings(limit)
     good: dict[SplitName, int] = {}
     for split, source in sources.items():
-        good[split] = _look_through(found, split, source, system_supported)
+        good[split] = _look_through(found, split, source, has_system=has_system)
     estimates: list[Estimate] = []
     if deep:
         for split, file, row, rule in same_rows(sources):
             found.add(split, file, row, Fault(rule))
-    if deep or max_seq_length is not None:
-        looking = Looking(max_seq_length, tokenizer, hints=deep, sample=sample)
+    if deep or count is not None:
+        looking = Looking(longest, count, hints=deep, sample=sample)
         for split, source in sources.items():
             for file, row, fault in looking.told(split, source, good[split]):
                 found.add(split, file, row, fault)
@@ -80,19 +88,19 @@ class _Findings:
             kept.append(Problem(split, file, row, fault.path, fault.rule))
 
 
-def _look_through(found: _Findings, split: SplitName, source: Source, system_supported: bool | None) -> int:
+def _look_through(found: _Findings, split: SplitName, source: Source, *, has_system: bool) -> int:
     """Look through one split; gives the number of its good rows."""
     good = broken = 0
     readable = True
     # What was drawn from one whole reads all of it: its faults were told where that came first.
     told = frozenset(found.labels)
-    for label, number, row in source.examine(texts=system_supported is False):
+    for label, number, row in source.examine(texts=not has_system):
         if row is None:
             good += 1
             continue
         if isinstance(row, Conversation):
             good += 1
-            faults = tuple(_remarks(row, system_supported))
+            faults = tuple(_remarks(row, has_system=has_system))
         else:
             faults = row.faults() if isinstance(row, Broken) else (row,)
             readable = readable and (number is not None or faults[0].severity == "look")
@@ -110,11 +118,11 @@ def _look_through(found: _Findings, split: SplitName, source: Source, system_sup
     return good
 
 
-def _remarks(row: Conversation, system_supported: bool | None) -> Iterator[Fault]:
+def _remarks(row: Conversation, *, has_system: bool) -> Iterator[Fault]:
     """What may be said of a row that keeps the rules."""
     if len(row.messages) == 1:
         yield Fault("one-message", "messages")
     if sum(len(turn.content) for turn in row.messages) > HUGE_CHARACTERS:
         yield Fault("huge-row")
-    if system_supported is False and row.messages[0].role == "system":
+    if not has_system and row.messages[0].role == "system":
         yield Fault("system-unsupported", "messages[0].role")
