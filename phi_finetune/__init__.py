@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from phi_finetune.chat_dataset import ChatDataset, Conversation, Message
     from phi_finetune.compute import GpuCompute, GpuSku
+    from phi_finetune.data_assets import DataAsset
     from phi_finetune.deployments import Deployment, Probe
     from phi_finetune.endpoints import Endpoint, write_request
     from phi_finetune.errors import PhiFinetuneError
@@ -32,6 +33,7 @@ __all__ = [
     "ChatReply",
     "Conversation",
     "CredentialPolicy",
+    "DataAsset",
     "Deployment",
     "Endpoint",
     "Finetune",
@@ -58,6 +60,7 @@ __all__ = [
 _HOMES = {
     "chat_dataset": ("ChatDataset", "Conversation", "Message"),
     "compute": ("GpuCompute", "GpuSku"),
+    "data_assets": ("DataAsset",),
     "deployments": ("Deployment", "Probe"),
     "endpoints": ("Endpoint", "write_request"),
     "errors": ("PhiFinetuneError",),

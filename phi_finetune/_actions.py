@@ -26,6 +26,13 @@ _OF_ML: Final[Mapping[str, tuple[str, ...]]] = {
         "workspaces/models/read",
         "workspaces/models/versions/read",
     ),
+    "Workspace.register_data": (
+        "workspaces/data/versions/read",
+        "workspaces/data/versions/write",
+        "workspaces/datastores/listSecrets/action",
+        "workspaces/datastores/read",
+    ),
+    "Workspace.data_asset": ("workspaces/data/versions/read",),
     "Workspace.endpoint": ("workspaces/onlineEndpoints/read",),
     "Workspace.endpoints": ("workspaces/onlineEndpoints/read",),
     "Workspace.sweep": (
@@ -115,6 +122,10 @@ _OF_ML: Final[Mapping[str, tuple[str, ...]]] = {
         "workspaces/read",
     ),
     "RegisteredModel.download": (
+        "workspaces/datastores/listSecrets/action",
+        "workspaces/datastores/read",
+    ),
+    "DataAsset.download": (
         "workspaces/datastores/listSecrets/action",
         "workspaces/datastores/read",
     ),

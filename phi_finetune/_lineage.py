@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["DATA", "DATA_DIGEST", "INTENT", "JOB", "LEASE", "MADE_BY", "MODEL", "RESOLVED", "SERVES"]
+__all__ = [
+    "DATA",
+    "DATA_DIGEST",
+    "INTENT",
+    "JOB",
+    "LEASE",
+    "MADE_BY",
+    "MANIFEST",
+    "MODEL",
+    "RESOLVED",
+    "SERVES",
+]
 
 MADE_BY: Final = {"made-by": "phi-finetune"}
 """On everything that this library creates and that can cost money."""
@@ -32,3 +43,6 @@ LEASE: Final = "phi-finetune.lease-until"
 
 SERVES: Final = "phi-finetune.serves"
 """On an endpoint: the model it was made for."""
+
+MANIFEST: Final = "phi-finetune.manifest"
+"""Of a data asset: a property, which stays as it was made, with what it holds and where that came from, as JSON."""

@@ -11,6 +11,7 @@ import attrs
 from phi_finetune._lineage import DATA, DATA_DIGEST, INTENT, MADE_BY, MODEL, RESOLVED
 from phi_finetune._names import digest
 from phi_finetune._reconcile import Change, settle
+from phi_finetune._uploading import upload_files
 from phi_finetune.errors import NameTaken, PhiFinetuneError
 from phi_finetune.events import AdoptedExisting, Created, Warned
 from phi_finetune.jobs import SPENT, FinetuneJob, from_arm
@@ -82,18 +83,10 @@ def _pipeline(
     """The job to submit, its files in the workspace's store."""
     from phi_finetune._azure.jobs import build_pipeline
     from phi_finetune._azure.registry import find_component
-    from phi_finetune._azure.uploads import upload
 
     for warning in plan.warnings:
         client.notify(Warned(resource=f"job {name}", message=warning))
-    for file in plan.files.values():
-        upload(
-            client,
-            file_name=file.name,
-            sha256=file.sha256,
-            size_bytes=file.size_bytes,
-            content=file.content,
-        )
+    upload_files(client, plan.files.values())
     inputs = plan.parameters.as_component_inputs()
     addresses = {key: str(inputs.pop(key)) for key in tuple(inputs) if _is_file(plan, key)}
     settings = finetune.settings

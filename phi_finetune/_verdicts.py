@@ -66,6 +66,7 @@ OPERATIONS: Final = (
     Operation("make a cluster", "PUT */computes/*", "change"),
     Operation("submit a job", "PUT */jobs/*", "change"),
     Operation("register a model", "PUT */models/*", "change"),
+    Operation("register a data set", "PUT */data/*", "change"),
     Operation("make an endpoint", "PUT */onlineEndpoints/answers", "change"),
     Operation("make a deployment", "PUT */deployments/*", "change"),
     Operation("set the traffic", "PUT */onlineEndpoints/answers", "change"),

@@ -12,7 +12,7 @@ import attrs
 
 from phi_finetune.chat_dataset import LEAST_TRAINING_ROWS
 from phi_finetune.compute import GpuCompute, GpuSku, check_gpu_size
-from phi_finetune.errors import ConfigurationError, InvalidParameter
+from phi_finetune.errors import ConfigurationError, InvalidData, InvalidParameter
 from phi_finetune.finetune import FILES, file_digest, is_address
 from phi_finetune.parameters import FinetuneParameters, ParameterValues, parse_inputs
 
@@ -43,17 +43,19 @@ class PlannedFile:
         name: Its name in the blob store.
         sha256: The digest of its content, in hexadecimal.
         size_bytes: Its size.
+        folder: The folder that it goes to: the data set's digest, or the file's own where it is of no data set.
     """
 
     name: str
     sha256: str
     size_bytes: int
+    folder: str
     _content: Callable[[], Iterable[bytes]] = attrs.field(eq=False, repr=False)
 
     @property
     def address(self) -> str:
         """Where it is, once uploaded."""
-        return f"azureml://datastores/workspaceblobstore/paths/LocalUpload/{self.sha256}/{self.name}"
+        return f"azureml://datastores/workspaceblobstore/paths/LocalUpload/{self.folder}/{self.name}"
 
     def content(self) -> Iterable[bytes]:
         """What it holds, in pieces."""
@@ -231,16 +233,35 @@ def _derived(finetune: Finetune, sku: GpuSku) -> dict[str, object]:
 
 
 def _files(finetune: Finetune) -> dict[str, PlannedFile]:
-    files: dict[str, PlannedFile] = {}
-    for split in finetune.data.splits:
-        info = finetune.data.describe(split)
-        lines = partial(finetune.data.lines, split)
-        files[_SPLITS[split]] = PlannedFile(f"{split}.jsonl", info.sha256, info.size_bytes, lines)
+    files = {_SPLITS[split]: file for split, file in split_files(finetune.data).items()}
     for name, value in finetune.parameters.items():
         if name in FILES and isinstance(value, (str, os.PathLike)) and not is_address(value):
             sha256, size_bytes = file_digest(value)
-            files[name] = PlannedFile(Path(value).name, sha256, size_bytes, partial(_read, Path(value)))
+            files[name] = PlannedFile(
+                Path(value).name, sha256, size_bytes, sha256, partial(_read, Path(value))
+            )
     return files
+
+
+def split_files(data: ChatDataset) -> dict[SplitName, PlannedFile]:
+    """A data set's files, in the folder that its digest names: a job's and a data asset's are the same.
+
+    Raises:
+        InvalidData: A row breaks a rule, or somebody writes to the data.
+    """
+    folder = data.digest
+    files: dict[SplitName, PlannedFile] = {}
+    for split in data.splits:
+        info, name = data.describe(split), f"{split}.jsonl"
+        files[split] = PlannedFile(name, info.sha256, info.size_bytes, folder, partial(data.lines, split))
+    if data.digest == folder:
+        return files
+    raise InvalidData(
+        "The data changed while it was read",
+        resource=f"data set {data.name}",
+        why="its digest is another than a moment ago; nothing was sent",
+        next_call="call again once nothing writes to it",
+    )
 
 
 def _read(path: Path) -> Iterator[bytes]:

@@ -16,6 +16,7 @@ import attrs
 from phi_finetune._handles import WithoutHandle, kept
 from phi_finetune.checkups import Checkup
 from phi_finetune.compute import GpuCompute, GpuSku
+from phi_finetune.data_assets import DataAsset
 from phi_finetune.endpoints import Endpoint
 from phi_finetune.errors import ConfigurationError, NotFound
 from phi_finetune.jobs import FinetuneJob
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
     from phi_finetune._azure.client import Client
+    from phi_finetune.chat_dataset import ChatDataset
     from phi_finetune.events import Event
     from phi_finetune.protocols import Clock, CloudName, CredentialPolicy, Listener, RetryPolicy
     from phi_finetune.retries import RetryBudget
@@ -312,6 +314,64 @@ class Workspace(WithoutHandle):
         client = self._handle()
         bodies = ((name, latest_version(client, name)) for name in list_models(client))
         return tuple(from_arm(body, name, client) for name, body in bodies if body is not None)
+
+    def register_data(
+        self,
+        data: ChatDataset,
+        name: str | None = None,
+        *,
+        version: str | None = None,
+        description: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        timeout: timedelta = timedelta(hours=2),
+    ) -> DataAsset:
+        """Register a data set in the workspace, as a folder that its content names; the same again when called again.
+
+        What the store holds is not sent again: neither by this, nor by a fine-tune on the very same splits.
+
+        Args:
+            data: The data set; it must be fit for training.
+            name: The asset's name; None is made from the data set's own.
+            version: Its version; None is the first 12 digits of the data's digest, so that other content is another
+                version.
+            description: A text for people; None says how many conversations there are.
+            tags: Further tags; the data set's name and digest are always set.
+            timeout: How long the call may take in all, with every request.
+
+        Raises:
+            InvalidData: The data is not fit for training, or somebody writes to it.
+            InvalidParameter: It is no name, or no version.
+            NameTaken: The version is there, and holds something else; the error says in what it differs.
+            DeadlineExceeded: The time was up. What was sent is not sent again by the next call.
+        """
+        from phi_finetune.data_assets import register
+
+        client = self._limited(timeout)._handle()
+        return register(client, data, name, version, description, tags or {})
+
+    def data_asset(self, name: str, *, version: str | None = None) -> DataAsset:
+        """Look up a data asset of the workspace, whoever registered it.
+
+        Args:
+            name: Its name.
+            version: Its version; None is the one registered last.
+
+        Raises:
+            NotFound: There is none.
+        """
+        from phi_finetune._azure.data_assets import find_data, latest_data
+        from phi_finetune.data_assets import from_arm
+
+        client = self._handle()
+        body = latest_data(client, name) if version is None else find_data(client, name, version)
+        if body is not None:
+            return from_arm(body, name, client)
+        raise NotFound(
+            "The data asset is not registered",
+            resource=f"data asset {name}:{version or 'latest'}",
+            next_call="ws.register_data() registers one",
+            status_code=404,
+        )
 
     def endpoint(self, name: str) -> Endpoint:
         """Look an endpoint up.

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import pytest
 from canaries import Canaries, Records, all_records, everything, forms, told_by
-from tuning import PROMPT, Heard, deployed, finetune, trained
+from tuning import PROMPT, Heard, data, deployed, finetune, trained
 
 import phi_finetune as pf
 from phi_finetune._tags import parse_literal
@@ -38,6 +38,15 @@ CALLS: dict[str, tuple[str, Call]] = {
     "workspace": ("GET */workspaces/*", lambda ws, endpoint, folder: ws.gpu_skus()),
     "submit": ("PUT */jobs/*", lambda ws, endpoint, folder: finetune(ws).submit()),
     "upload": ("PUT *.blob.core.windows.net/*", lambda ws, endpoint, folder: finetune(ws).submit()),
+    "register data": ("PUT */data/*", lambda ws, endpoint, folder: ws.register_data(data())),
+    "data in the store": (
+        "PUT *.blob.core.windows.net/*",
+        lambda ws, endpoint, folder: ws.register_data(data()),
+    ),
+    "download data": (
+        "GET *.blob.core.windows.net/*",
+        lambda ws, endpoint, folder: ws.data_asset("kept").download(folder),
+    ),
     "store": ("POST */listsecrets", lambda ws, endpoint, folder: finetune(ws).submit()),
     "keys": ("POST */listkeys", lambda ws, endpoint, folder: endpoint.keys()),
     "key": ("POST */listkeys", lambda ws, endpoint, folder: endpoint.chat(PROMPT)),
@@ -83,6 +92,7 @@ def test_nothing_secret_is_told(
             workspace = azure.workspace(on_event=heard, retries=NoRetries())
             endpoint = deployed(azure, workspace)
             endpoint.chat(PROMPT)
+            asset = workspace.register_data(data("kept"))
             if name == "key":
                 endpoint = azure.workspace(on_event=heard, retries=NoRetries()).endpoint(endpoint.name)
             azure.faults.at_rate(1, kinds=[fault])
@@ -93,7 +103,7 @@ def test_nothing_secret_is_told(
                 told = told_by(error)
             azure.faults.stop()
             told += [describe(event) for event in heard] + [str(warning.message) for warning in warned]
-            for thing in (workspace, endpoint, workspace.job("tune"), workspace.model("facts")):
+            for thing in (workspace, endpoint, asset, workspace.job("tune"), workspace.model("facts")):
                 told += [repr(thing), str(thing), pickle.dumps(thing).decode("latin-1"), *everything(thing)]
             assert len(canaries.secrets()) >= 3
             assert canaries.seen_in([*told, *records.texts]) == [], fault

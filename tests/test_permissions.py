@@ -26,6 +26,8 @@ REFUSING = {
     "workspaces/computes/delete": "GpuCompute.delete",
     "workspaces/computes/read": "GpuCompute.refresh",
     "workspaces/computes/write": "GpuCompute.ensure",
+    "workspaces/data/versions/read": "Workspace.data_asset",
+    "workspaces/data/versions/write": "Workspace.register_data",
     "workspaces/datastores/read": "Finetune.submit",
     "workspaces/experiments/runs/read": "FinetuneJob.children",
     "workspaces/jobs/cancel/action": "FinetuneJob.cancel",

@@ -9,7 +9,7 @@ from contextlib import suppress
 import pipelines
 import pytest
 from pages import DOCS, ROOT
-from tuning import SIZE, finetune, trained
+from tuning import SIZE, data, finetune, trained
 
 import phi_finetune as pf
 from phi_finetune._verdicts import FAULTS, OPERATIONS, Fault, Operation, verdict
@@ -105,6 +105,7 @@ CALLS: dict[str, tuple[Callable[[FakeAzure], None], Callable[[pf.Workspace], obj
     "make a cluster": (nothing, lambda ws: ws.gpu_compute("gpu", size=SIZE).ensure()),
     "submit a job": (nothing, lambda ws: finetune(ws).submit()),
     "register a model": (completed, lambda ws: ws.job("tune").register("facts")),
+    "register a data set": (nothing, lambda ws: ws.register_data(data())),
     "make an endpoint": (registered, deploy),
     "make a deployment": (registered, deploy),
     "set the traffic": (deployed, lambda ws: ws.endpoint("answers").shift_traffic({"default": 0})),
@@ -148,6 +149,7 @@ def comes_through(operation: Operation, retries: RetryPolicy, *faults: RequestFa
         finally:
             assert len(azure.jobs) <= 1
             assert sum(len(versions) for versions in azure.models.values()) <= 1
+            assert sum(len(versions) for versions in azure.data.values()) <= 1
             assert len(azure.cloud.endpoints.made) <= 1
             assert len(azure.cloud.computes.made) <= 1
     return True

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import TypeAlias
 
 import pipelines
-from tuning import PROMPT, SIZE, deployed, finetune, trained
+from tuning import PROMPT, SIZE, data, deployed, finetune, trained
 
 import phi_finetune as pf
 from phi_finetune.errors import DeploymentFailed
@@ -79,6 +79,21 @@ def _submitting(azure: FakeAzure) -> Callable[[pf.Workspace], object]:
     return lambda ws: finetune(ws).submit()
 
 
+def _downloading_data(azure: FakeAzure) -> Callable[[pf.Workspace], object]:
+    asset = azure.workspace().register_data(data())
+
+    def call(ws: pf.Workspace) -> object:
+        with TemporaryDirectory() as folder:
+            return ws.attach(asset).download(folder)
+
+    return call
+
+
+def _finding_data(azure: FakeAzure) -> Callable[[pf.Workspace], object]:
+    azure.workspace().register_data(data())
+    return lambda ws: ws.data_asset("facts")
+
+
 def _deploying(azure: FakeAzure) -> Callable[[pf.Workspace], object]:
     model = trained(azure, azure.workspace())
 
@@ -130,6 +145,8 @@ VERBS: Mapping[str, Verb] = {
     "Workspace.job": _listing(lambda ws: ws.job("tune")),
     "Workspace.model": _listing(lambda ws: ws.model("facts")),
     "Workspace.models": _listing(lambda ws: ws.models()),
+    "Workspace.register_data": _of_workspace(lambda ws: ws.register_data(data())),
+    "Workspace.data_asset": _finding_data,
     "Workspace.endpoint": _listing(lambda ws: ws.endpoint("answers")),
     "Workspace.endpoints": _of_workspace(lambda ws: ws.endpoints()),
     "Workspace.sweep": _sweeping,
@@ -152,6 +169,7 @@ VERBS: Mapping[str, Verb] = {
     "FinetuneJob.register": _of_job(lambda job: job.register("facts")),
     "RegisteredModel.deploy": _deploying,
     "RegisteredModel.download": _of_model(_download),
+    "DataAsset.download": _downloading_data,
     "Endpoint.refresh": _of_endpoint(lambda endpoint: endpoint.refresh()),
     "Endpoint.chat": _of_endpoint(lambda endpoint: endpoint.chat(PROMPT)),
     "Endpoint.keys": _of_endpoint(lambda endpoint: endpoint.keys()),

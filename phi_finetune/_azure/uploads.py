@@ -74,7 +74,13 @@ class _File:
 
 
 def upload(
-    client: Client, *, file_name: str, sha256: str, size_bytes: int, content: Callable[[], Iterable[bytes]]
+    client: Client,
+    *,
+    file_name: str,
+    sha256: str,
+    size_bytes: int,
+    content: Callable[[], Iterable[bytes]],
+    folder: str | None = None,
 ) -> str:
     """Put a file into the store under its content's digest, unless it is there; give its ``azureml://`` address.
 
@@ -82,10 +88,19 @@ def upload(
     each finds what the other has sent. A large file is read once, and goes in blocks of 8 MiB, four at a time; blocks
     that the store holds from an upload that broke off are not sent again.
 
+    Args:
+        client: The workspace's handle.
+        file_name: The file's name.
+        sha256: The digest of its content, in hexadecimal.
+        size_bytes: Its size.
+        content: Gives what it holds, in pieces.
+        folder: The folder below ``LocalUpload`` where the file is one of several: a digest of all of them, so that no
+            other content can come there. None is the file's own digest.
+
     Raises:
         InvalidData: The content is not what the digest says: somebody writes to the file.
     """
-    file = _File(f"LocalUpload/{sha256}/{file_name}", file_name, sha256, size_bytes)
+    file = _File(f"LocalUpload/{folder or sha256}/{file_name}", file_name, sha256, size_bytes)
     # A small file costs less to send than to ask for; the store itself refuses to write it a second time.
     if size_bytes <= SENT_UNASKED_BYTES:
         reused = not _send_small(client, file, UnshownBytes(b"".join(content())))

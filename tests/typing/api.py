@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Protocol, assert_type
@@ -108,6 +108,17 @@ def tuning(ws: pf.Workspace, data: pf.ChatDataset) -> pf.FinetuneJob:
     assert_type(tune.plan(), pf.FinetunePlan)
     assert_type(tune.plan().price_usd_per_hour, float | None)
     return tune.submit(again=True)
+
+
+def keeping(ws: pf.Workspace, data: pf.ChatDataset) -> pf.ChatDataset:
+    """A data set becomes an asset, and comes back."""
+    asset = ws.register_data(data, "answers", version="1", tags={"team": "nlp"}, timeout=timedelta(hours=1))
+    assert_type(asset, pf.DataAsset)
+    assert_type(ws.data_asset("answers", version="1").digest, str | None)
+    assert_type(asset.rows, Mapping[str, int])
+    assert_type(asset.with_options(timeout=timedelta(minutes=1)), pf.DataAsset)
+    assert_type(ws.attach(asset), pf.DataAsset)
+    return asset.download("data", max_bytes=10**9)
 
 
 def wrong(ws: pf.Workspace, tune: pf.Finetune, endpoint: pf.Endpoint) -> None:
