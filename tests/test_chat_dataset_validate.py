@@ -119,7 +119,9 @@ def test_a_model_without_a_system_role_is_told_of() -> None:
     rows = [*many(10), {"messages": [{"role": "system", "content": "s"}, *turns("a", "b")["messages"]]}]
     data = ChatDataset.from_records(rows)
     assert data.validate().ok
-    assert rules(data.validate(model="Phi-3-medium-4k-instruct").problems) == [("train", 11, "system-unsupported")]
+    assert rules(data.validate(model="Phi-3-medium-4k-instruct").problems) == [
+        ("train", 11, "system-unsupported")
+    ]
 
 
 def test_a_report_is_shown_as_text_html_and_frame() -> None:

@@ -126,9 +126,9 @@ def _is_text(kind: Any) -> bool:
 
 def _codes(roles: Array) -> NDArray[int64] | None:
     """The roles as their places in ``_ROLES``; None where one is none of them."""
-    import pyarrow.compute
+    from pyarrow.compute import SetLookupOptions, call_function
 
-    codes = pyarrow.compute.index_in(roles, _role_set(str(roles.type)))
+    codes = call_function("index_in", [roles], SetLookupOptions(_role_set(str(roles.type))))
     return None if codes.null_count else codes.to_numpy()
 
 

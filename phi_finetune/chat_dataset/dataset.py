@@ -352,12 +352,12 @@ class ChatDataset(Shaping):
         )
         Path(folder).mkdir(parents=True, exist_ok=True)
         stamps = {split: source.stamp() for split, source in sources.items()}
-        canonical = {split: Measuring(source.blocks()) for split, source in sources.items()}
-        written = (
-            canonical
-            if encoding == "ascii"
-            else {split: Measuring(map(utf8_block, blocks)) for split, blocks in canonical.items()}
-        )
+        canonical: dict[SplitName, Measuring] = {
+            split: Measuring(source.blocks()) for split, source in sources.items()
+        }
+        written = canonical
+        if encoding == "utf-8":
+            written = {split: Measuring(map(utf8_block, blocks)) for split, blocks in canonical.items()}
         contents = {path: progress(written[split], path, on_event) for split, path in targets.items()}
         write_whole({**contents, listing: manifest(self, targets, written)})
         for split, measured in canonical.items():

@@ -366,8 +366,8 @@ class Making(Splits):
     def _of_files(
         cls, given: Mapping[SplitName, Paths], name: str | None, kind: Kind, choice: FormChoice
     ) -> Self:
-        paths = {split: texts_of(each) for split, each in given.items()}
-        sources = {
+        paths: dict[SplitName, tuple[str, ...]] = {split: texts_of(each) for split, each in given.items()}
+        sources: dict[SplitName, Source] = {
             split: source_of(each, kind, choice, must_end_answered=split != "test")
             for split, each in paths.items()
         }
