@@ -188,7 +188,7 @@ def test_data_that_changes_meanwhile_is_not_registered(fake_azure: FakeAzure, tm
 
 
 def changed_at(moment: int, file: Path, text: str) -> Callable[[pf.ChatDataset, SplitName], SplitInfo]:
-    """What describes a split, and the so-manieth time writes to its file before it does."""
+    """What describes a split, and at the call of this number writes to its file first."""
     describe, calls = pf.ChatDataset.describe, iter(range(1, 100))
 
     def changing(self: pf.ChatDataset, split: SplitName = "train") -> SplitInfo:
