@@ -159,22 +159,24 @@ def register(
         _check_text("version", version, _VERSION, "up to 30 letters, digits, dashes, underscores and dots")
     data.check()
     files = split_files(data)
-    manifest = _manifest_file(data, files["train"].folder)
+    # Once: whoever writes to the data from here on is found out by the upload.
+    told = _manifest(data, files["train"].folder)
+    manifest, rows = _manifest_file(told), _rows(told["splits"])
     wanted = DataAsset(
         name=name,
         version=manifest.folder[:_DIGITS_OF_DIGEST] if version is None else version,
         path=manifest.address.removesuffix(manifest.name),
-        description=description or _describe(data),
+        description=description or _describe(data.name, rows),
         tags={**tags, **MADE_BY, DATA: data.name, DATA_DIGEST: manifest.folder},
         digest=manifest.folder,
-        rows={split: data.describe(split).rows for split in data.splits},
+        rows=rows,
     )
     found = find_data(client, name, wanted.version)
     if found is not None:
         return _adopt(from_arm(found, name, client), wanted, client)
     upload_files(client, [*files.values(), manifest])
     whence = {"name": data.name, "origin": None if data.origin is None else attrs.asdict(data.origin)}
-    return _send(client, wanted, json.dumps({**_manifest(data, manifest.folder), **whence}))
+    return _send(client, wanted, json.dumps({**told, **whence}))
 
 
 def _send(client: Client, wanted: DataAsset, manifest: str) -> DataAsset:
@@ -259,10 +261,10 @@ def _manifest(data: ChatDataset, digest: str) -> dict[str, Any]:
     return {"format": _FORMAT, "digest": digest, "splits": splits}
 
 
-def _manifest_file(data: ChatDataset, folder: str) -> PlannedFile:
-    content = json.dumps(_manifest(data, folder), indent=2).encode("ascii") + b"\n"
+def _manifest_file(told: Mapping[str, Any]) -> PlannedFile:
+    content = json.dumps(told, indent=2).encode("ascii") + b"\n"
     digest = hashlib.sha256(content).hexdigest()
-    return PlannedFile("manifest.json", digest, len(content), folder, lambda: [content])
+    return PlannedFile("manifest.json", digest, len(content), told["digest"], lambda: [content])
 
 
 def _recorded(told: object) -> dict[str, Any]:
@@ -284,9 +286,9 @@ def _origin(told: Mapping[str, Any]) -> Origin:
     return Origin(str(told.get("source")), revision and str(revision), licence and str(licence))
 
 
-def _describe(data: ChatDataset) -> str:
-    counts = ", ".join(f"{data.describe(split).rows} {split}" for split in data.splits)
-    return f"{data.name}: {counts} conversations"
+def _describe(name: str, rows: Mapping[str, int]) -> str:
+    counts = ", ".join(f"{count} {split}" for split, count in rows.items())
+    return f"{name}: {counts} conversations"
 
 
 def _default_name(data: ChatDataset) -> str:

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from tuning import SIZE, Heard, content, data, sent
 
 import phi_finetune as pf
-from phi_finetune.chat_dataset import Origin
+from phi_finetune.chat_dataset import Origin, SplitInfo, SplitName
 from phi_finetune.data_assets import DataAsset
 from phi_finetune.errors import (
     ConfigurationError,
@@ -185,6 +185,39 @@ def test_data_that_changes_meanwhile_is_not_registered(fake_azure: FakeAzure, tm
     assert fake_azure.data == {}
     stored = fake_azure.cloud.storage.list("LocalUpload/")
     assert [path.rpartition("/")[2] for path in stored] == ["train.jsonl"]
+
+
+def changed_at(moment: int, file: Path, text: str) -> Callable[[pf.ChatDataset, SplitName], SplitInfo]:
+    """What describes a split, and at the call of this number writes to its file first."""
+    describe, calls = pf.ChatDataset.describe, iter(range(1, 100))
+
+    def changing(self: pf.ChatDataset, split: SplitName = "train") -> SplitInfo:
+        if next(calls) == moment:
+            file.write_text(text)
+        return describe(self, split)
+
+    return changing
+
+
+@pytest.mark.parametrize("moment", range(1, 14))
+def test_whenever_data_changes_no_asset_holds_what_it_does_not_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: int
+) -> None:
+    """At each moment of the call: it is refused, or what was registered is what lies there."""
+    lines = [json.dumps(row) + "\n" for row in pipelines.conversations(24)]
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(lines))
+    monkeypatch.setattr(pf.ChatDataset, "describe", changed_at(moment, file, "".join(lines[:20])))
+    with FakeAzure() as azure:
+        try:
+            asset = azure.workspace().register_data(pf.ChatDataset.from_jsonl(file, name="facts"))
+        except InvalidData:
+            assert azure.data == {}
+            return
+        back = asset.download(tmp_path)
+        (stored,) = azure.data["facts"]
+    told = json.loads(stored.files()["manifest.json"])["splits"]["train"]["rows"]
+    assert back.describe("train").rows == asset.rows["train"] == told
 
 
 # Registering again
