@@ -5,6 +5,8 @@ from __future__ import annotations
 import socket
 import socketserver
 import struct
+import time
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
@@ -85,7 +87,8 @@ class Tunnel(BaseHTTPRequestHandler):
             self.send_header("Content-Length", str(length))
         self.end_headers()
         if has_body:
-            self.wfile.write(answer.body)
+            for piece in _pieces(answer):
+                self.wfile.write(piece)
             # A fault may have cut the body; the client then waits for the rest until the connection ends.
             self.close_connection = self.close_connection or len(answer.body) < length
 
@@ -129,6 +132,15 @@ class Tunnel(BaseHTTPRequestHandler):
         if len(data) < size:
             raise ConnectionAbortedError("the client left in the middle of a request")
         return data
+
+
+def _pieces(answer: Response) -> Iterator[bytes]:
+    if not answer.pause_s:
+        yield answer.body
+        return
+    for at in range(len(answer.body)):
+        time.sleep(answer.pause_s)
+        yield answer.body[at : at + 1]
 
 
 def _size(text: str, *, base: int) -> int:
