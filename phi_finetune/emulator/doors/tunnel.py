@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import socketserver
 import struct
+import sys
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
@@ -53,6 +54,7 @@ class Tunnel(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Answer a request."""
+        self._acknowledge()
         try:
             body = self._body()
         except ValueError:
@@ -101,6 +103,15 @@ class Tunnel(BaseHTTPRequestHandler):
         """End the connection with a reset: it was there before the request, so it can't be refused any more."""
         self.close_connection = True
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+
+    def _acknowledge(self) -> None:
+        """Say at once that the head has come, where the system has a way to (Linux).
+
+        urllib3 uses Nagle's algorithm through proxies: it sends the body when the head is acknowledged, for which a
+        system takes some 40 ms where it has nothing else to send.
+        """
+        if sys.platform == "linux":
+            self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
     def _body(self) -> bytes:
         """The whole body.
