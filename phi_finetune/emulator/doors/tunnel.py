@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import socketserver
 import struct
 import sys
-import time
-from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
@@ -89,10 +88,20 @@ class Tunnel(BaseHTTPRequestHandler):
             self.send_header("Content-Length", str(length))
         self.end_headers()
         if has_body:
-            for piece in _pieces(answer):
-                self.wfile.write(piece)
+            self._write(answer)
             # A fault may have cut the body; the client then waits for the rest until the connection ends.
             self.close_connection = self.close_connection or len(answer.body) < length
+
+    def _write(self, answer: Response) -> None:
+        if not answer.pause_s:
+            self.wfile.write(answer.body)
+            return
+        for at in range(len(answer.body)):
+            # A client says nothing before it has its answer: it has had enough, and left.
+            if select.select([self.connection], [], [], answer.pause_s)[0]:
+                self.close_connection = True
+                return
+            self.wfile.write(answer.body[at : at + 1])
 
     def _stay_silent(self) -> None:
         """Wait until the client has had enough, by its own timeout and the machine's clock."""
@@ -143,15 +152,6 @@ class Tunnel(BaseHTTPRequestHandler):
         if len(data) < size:
             raise ConnectionAbortedError("the client left in the middle of a request")
         return data
-
-
-def _pieces(answer: Response) -> Iterator[bytes]:
-    if not answer.pause_s:
-        yield answer.body
-        return
-    for at in range(len(answer.body)):
-        time.sleep(answer.pause_s)
-        yield answer.body[at : at + 1]
 
 
 def _size(text: str, *, base: int) -> int:
