@@ -14,6 +14,7 @@ from datetime import timedelta
 from random import Random
 from typing import TypeVar
 
+import pipelines
 import pytest
 from canaries import Canaries, all_records, told_by
 from hypothesis import HealthCheck, settings
@@ -33,7 +34,7 @@ from phi_finetune.emulator.core.http import Request, Response
 from phi_finetune.errors import JobFailed, NotFound, PhiFinetuneError, ScoringUnavailable
 from phi_finetune.retries import PatientRetries
 from phi_finetune.testing import FakeAzure
-from phi_finetune.testing.faults import TWELVE_KINDS
+from phi_finetune.testing.faults import TWELVE_KINDS, RequestFault
 
 T = TypeVar("T")
 
@@ -82,6 +83,10 @@ class Lives(RuleBasedStateMachine):
         handle = self.canaries.listening(self.azure.cloud.handle)
         self.azure.cloud.handle = lambda request: self.mortal(handle, request)  # type: ignore[method-assign]
         self.restart()
+        # One model is there from the start, so that deploying does not wait for luck.
+        pipelines.start(self.azure.cloud, "tune")
+        job = self.ws.attach(pf.FinetuneJob("tune", "Running")).wait()
+        self.models[0] = job.register(FACTS[0].name).version
 
     def mortal(self, handle: Callable[[Request], Response], request: Request) -> Response:
         """What a program's requests meet; a dead one's reach nobody."""
@@ -126,15 +131,18 @@ class Lives(RuleBasedStateMachine):
         self.rate = probability
         self.azure.faults.at_rate(probability, seed=self.rng.randrange(1000))
 
-    @rule(fault=st.sampled_from(TWELVE_KINDS), times=st.sampled_from([1, 3, 12]))
-    def goes_wrong(self, fault: object, times: int) -> None:
-        """The next requests fail."""
-        self.azure.faults.next(fault, times=times)  # type: ignore[arg-type]
-
-    @rule(number=st.integers(1, 30), carried_out=st.booleans())
-    def will_crash(self, number: int, carried_out: bool) -> None:
-        """The program dies at one of its next requests."""
-        self.dies_in, self.carried_out = number, carried_out
+    @rule(
+        fault=st.none() | st.sampled_from(TWELVE_KINDS),
+        times=st.sampled_from([1, 3, 12]),
+        number=st.integers(1, 12),
+        carried_out=st.booleans(),
+    )
+    def goes_wrong(self, fault: RequestFault | None, times: int, number: int, carried_out: bool) -> None:
+        """The next requests fail, or the program dies at one of them."""
+        if fault is not None:
+            self.azure.faults.next(fault, times=times)
+        else:
+            self.dies_in, self.carried_out = number, carried_out
 
     @rule(hours=st.sampled_from([1, 20, 100]))
     def time_passes(self, hours: int) -> None:
@@ -201,13 +209,18 @@ class Lives(RuleBasedStateMachine):
         if model is not None:
             self.models[spec] = model.version
 
-    @precondition(lambda self: self.models)
+    @rule(spec=SPECS)
+    def train(self, spec: int) -> None:
+        """All of these in a row."""
+        self.submit(spec)
+        self.wait(spec)
+        self.register(spec)
+
     @rule(spec=SPECS, name=NAMES)
     def deploy(self, spec: int, name: str) -> None:
         """A model; the endpoint of that name may serve the other one."""
         self.serve(spec, name)
 
-    @precondition(lambda self: self.models)
     @rule(spec=SPECS, name=NAMES)
     def deploy_for_a_while(self, spec: int, name: str) -> None:
         """With a block at whose end the endpoint is gone, if the block made it."""
@@ -224,49 +237,51 @@ class Lives(RuleBasedStateMachine):
         if made_here and name not in self.azure.endpoints:
             self.known.discard(f"endpoint/{name}")
 
-    @rule(name=NAMES)
-    def chat(self, name: str) -> None:
-        """With an endpoint that is there; whatever is answered is the model's."""
-        call = lambda: self.ws.endpoint(name).chat(PROMPT, do_sample=False)  # noqa: E731
-        reply = self.attempt(call, fine=(NotFound, ScoringUnavailable))
-        assert reply is None or reply.text == REPLY
+    @precondition(lambda self: self.endpoints())
+    @rule(name=NAMES, action=st.sampled_from(["chat", "extend", "hand over"]))
+    def use(self, name: str, action: str) -> None:
+        """An endpoint that is there; what it answers is the model's, and another process is given the same."""
+        name = self.one_that_is_there(name)
 
-    @precondition(lambda self: self.models)
+        def call() -> bool:
+            endpoint = self.ws.endpoint(name)
+            if action == "chat":
+                assert endpoint.chat(PROMPT, do_sample=False).text == REPLY
+            elif action == "extend":
+                endpoint.extend(LEASE)
+            else:
+                self.ws.attach(pickle.loads(pickle.dumps(endpoint))).refresh()
+            return True
+
+        self.attempt(call, fine=(NotFound, ScoringUnavailable))
+
+    @precondition(lambda self: self.endpoints())
     @rule(spec=SPECS, name=NAMES)
     def add(self, spec: int, name: str) -> None:
         """A second deployment."""
-        if name not in self.azure.endpoints or spec not in self.models:
-            return
-        call = lambda: self.ws.endpoint(name).deploy(self.model(spec), "green", instance_type=SIZE)  # noqa: E731
-        self.attempt(call, f"endpoint/{name}", fine=(PhiFinetuneError,))
+        name = self.one_that_is_there(name)
+        if spec in self.models:
 
+            def call() -> pf.Endpoint:
+                return self.ws.endpoint(name).deploy(self.model(spec), "green", instance_type=SIZE)
+
+            self.attempt(call, f"endpoint/{name}", fine=(PhiFinetuneError,))
+
+    @precondition(lambda self: self.endpoints())
     @rule(name=NAMES, side=SIDES)
     def shift(self, name: str, side: str) -> None:
         """All traffic to one deployment, which may not be there."""
-        call = lambda: self.ws.endpoint(name).shift_traffic({side: 100})  # noqa: E731
-        self.attempt(call, fine=(PhiFinetuneError,))
+        name = self.one_that_is_there(name)
+        self.attempt(lambda: self.ws.endpoint(name).shift_traffic({side: 100}), fine=(PhiFinetuneError,))
 
-    @rule(name=NAMES)
-    def extend(self, name: str) -> None:
-        """The lease of an endpoint."""
-        self.attempt(lambda: self.ws.endpoint(name).extend(LEASE), fine=(NotFound,))
-
-    @rule(name=NAMES)
-    def pickled(self, name: str) -> None:
-        """An endpoint that another process hands over is the same."""
-        found = self.attempt(lambda: self.ws.endpoint(name), fine=(NotFound,))
-        if found is not None:
-            again = self.ws.attach(pickle.loads(pickle.dumps(found)))
-            self.attempt(again.refresh, fine=(NotFound,))
-
+    @precondition(lambda self: self.endpoints())
     @rule(name=NAMES)
     def delete(self, name: str) -> None:
-        """An endpoint, be it there or not; what is said to be gone is gone."""
+        """An endpoint; what is said to be gone is gone."""
+        name = self.one_that_is_there(name)
 
         def call() -> bool:
-            endpoint = self.azure.endpoints.get(name)
-            if endpoint is not None:
-                self.ws.attach(pf.Endpoint(name, "", "key", "Succeeded")).delete()
+            self.ws.attach(pf.Endpoint(name, "", "key", "Succeeded")).delete()
             return True
 
         if self.attempt(call):
@@ -341,8 +356,19 @@ class Lives(RuleBasedStateMachine):
         """A model behind an endpoint of a name."""
         if spec not in self.models:
             return None
-        call = lambda: self.model(spec).deploy(name, instance_type=SIZE, lease=LEASE)  # noqa: E731
-        return self.attempt(call, f"endpoint/{name}", fine=(PhiFinetuneError,))
+        return self.attempt(
+            lambda: self.model(spec).deploy(name, instance_type=SIZE, lease=LEASE),
+            f"endpoint/{name}",
+            fine=(PhiFinetuneError,),
+        )
+
+    def endpoints(self) -> list[str]:
+        """Those that are there."""
+        return list(self.azure.endpoints)
+
+    def one_that_is_there(self, name: str) -> str:
+        """The endpoint of a name, or another."""
+        return name if name in self.azure.endpoints else self.endpoints()[0]
 
     def spent(self, name: str) -> bool:
         """Whether a job of a name ended without a model."""
