@@ -10,7 +10,7 @@ import pickle
 from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import TypeVar
 
@@ -71,6 +71,7 @@ class Lives(RuleBasedStateMachine):
         self.azure = self.open.enter_context(
             FakeAzure(
                 seed=seed,
+                start=datetime(2026, 1, 1, tzinfo=UTC),
                 quota={"standardNCADSA100v4Family": 1000},
                 visible_after_reads=late,
                 gone_after_reads=late,
@@ -227,14 +228,17 @@ class Lives(RuleBasedStateMachine):
         endpoint = self.serve(spec, name)
         if endpoint is None:
             return
-        made_here = endpoint.created_here
+        if endpoint.created_here:
+            # What stays of it from now on must be told.
+            self.known.discard(f"endpoint/{name}")
 
-        def block() -> None:
+        def block() -> bool:
             with self.ws.attach(endpoint) as here:
                 here.chat(PROMPT, do_sample=False)
+            return True
 
-        self.attempt(block, f"endpoint/{name}", fine=(ScoringUnavailable,))
-        if made_here and name not in self.azure.endpoints:
+        if self.attempt(block, f"endpoint/{name}", fine=(ScoringUnavailable,)) and endpoint.created_here:
+            assert name not in self.azure.endpoints
             self.known.discard(f"endpoint/{name}")
 
     @precondition(lambda self: self.endpoints())
@@ -322,19 +326,24 @@ class Lives(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """After all leases one sweep leaves nothing that bills; and no secret was told."""
-        if hasattr(self, "azure"):
-            self.calm_down()
-            self.azure.clock.advance(timedelta(days=60))
-            ws = self.azure.workspace()
-            left = [str(one) for one in ws.sweep() if one.outcome != "deleted"]
-            assert left == []
-            self.azure.clock.advance(timedelta(hours=2))
-            assert list(self.azure.billing().leaks) == []
-            assert (dict(self.azure.endpoints), dict(self.azure.computes)) == ({}, {})
-            assert self.canaries.seen_in(self.records.texts, and_texts=False) == []
-            told = (text for error in self.errors[:10] for text in told_by(error))
-            assert self.canaries.seen_in(told, and_texts=False) == []
-        self.open.close()
+        try:
+            if hasattr(self, "azure"):
+                self.calm_down()
+                self.look_at_the_end()
+        finally:
+            self.open.close()
+
+    def look_at_the_end(self) -> None:
+        """Sweep, once all leases have ended."""
+        self.azure.clock.advance(timedelta(days=60))
+        left = [str(one) for one in self.azure.workspace().sweep() if one.outcome != "deleted"]
+        assert left == []
+        self.azure.clock.advance(timedelta(hours=2))
+        assert list(self.azure.billing().leaks) == []
+        assert (dict(self.azure.endpoints), dict(self.azure.computes)) == ({}, {})
+        assert self.canaries.seen_in(self.records.texts, and_texts=False) == []
+        told = (text for error in self.errors[:10] for text in told_by(error))
+        assert self.canaries.seen_in(told, and_texts=False) == []
 
     def calm_down(self) -> None:
         """Nothing more goes wrong."""
