@@ -336,8 +336,9 @@ class Lives(RuleBasedStateMachine):
     def look_at_the_end(self) -> None:
         """Sweep, once all leases have ended."""
         self.azure.clock.advance(timedelta(days=60))
-        left = [str(one) for one in self.azure.workspace().sweep() if one.outcome != "deleted"]
-        assert left == []
+        # The fake counts reads where the service counts seconds: what nobody has read yet is absent from the first.
+        swept = [one for _ in range(1 + self.late) for one in self.azure.workspace().sweep()]
+        assert [str(one) for one in swept if one.outcome != "deleted"] == []
         self.azure.clock.advance(timedelta(hours=2))
         assert list(self.azure.billing().leaks) == []
         assert (dict(self.azure.endpoints), dict(self.azure.computes)) == ({}, {})
