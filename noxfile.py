@@ -6,6 +6,8 @@ import nox
 
 nox.needs_version = ">=2024.4.15"
 nox.options.default_venv_backend = "uv|virtualenv"
+LONG = ("crashes", "processes", "sockets", "state_machine", "threads")
+
 nox.options.sessions = ["lint", "typing", "tests", "examples", "docs"]
 
 
@@ -51,6 +53,17 @@ def examples(session: nox.Session) -> None:
     """Run every example, and the tests that are one."""
     _install(session, "--group", "test", ".")
     session.run("pytest", "tests/test_examples.py", "tests/test_nightly_run.py", "examples", *session.posargs)
+
+
+@nox.session
+def long(session: nox.Session) -> None:
+    """Run the proofs that take minutes: all, or those named after ``--`` (crashes, processes, sockets, ...)."""
+    chosen = session.posargs or LONG
+    unknown = [name for name in chosen if name not in LONG]
+    if unknown:
+        session.error(f"there is no {', '.join(unknown)}; there are {', '.join(LONG)}")
+    _install(session, "--group", "test", ".")
+    session.run("pytest", "-m", "long", *(f"tests/long/test_{name}.py" for name in chosen))
 
 
 @nox.session

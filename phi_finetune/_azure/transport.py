@@ -26,6 +26,7 @@ from azure.core.exceptions import (
 from azure.core.pipeline.transport import HttpTransport, RequestsTransport
 
 from phi_finetune._azure.hosts import Hosts, is_identity_endpoint
+from phi_finetune._azure.slow_bodies import whole_by
 from phi_finetune._azure.translate import error_parts
 from phi_finetune._deadlines import Deadline
 from phi_finetune.errors import ConfigurationError, HostRefused, PhiFinetuneError
@@ -260,9 +261,11 @@ class Transport(HttpTransport["Request", "Response"]):
         self, request: Request, kwargs: dict[str, Any], number: int
     ) -> tuple[Response | None, Exception | None]:
         began = self._clock.monotonic()
+        until_s = None if self._deadline is None else self._deadline.until_s
         try:
             with _discreet():
-                answer = self._inner.send(request, **kwargs)
+                hooks = {"response": whole_by(until_s, self._clock)}
+                answer = self._inner.send(request, **kwargs, hooks=hooks)
         # The last one is what the transport itself raises of a body that is cut, or cannot be unpacked.
         except (ServiceRequestError, ServiceResponseError, HttpResponseError) as error:
             self._tell(request, number, None, began)

@@ -20,6 +20,7 @@ from phi_finetune.emulator.core.faults import (
     ProvisioningFails,
     RequestFault,
     Silence,
+    Trickle,
     Unreachable,
     Wrong,
 )
@@ -41,6 +42,7 @@ __all__ = [
     "ProvisioningFails",
     "RequestFault",
     "Silence",
+    "Trickle",
     "Unreachable",
     "Wrong",
 ]

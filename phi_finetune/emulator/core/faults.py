@@ -31,6 +31,7 @@ __all__ = [
     "ProvisioningFails",
     "RequestFault",
     "Silence",
+    "Trickle",
     "Unreachable",
     "Wrong",
 ]
@@ -197,6 +198,25 @@ class HalfBody(RequestFault):
         if self.how == "cut":
             half.headers = {**answer.headers, "Content-Length": str(len(answer.body))}
         return half
+
+
+@dataclass(frozen=True)
+class Trickle(RequestFault):
+    """The body of an answer comes byte by byte, so slowly that no read timeout between two bytes ends it.
+
+    The request is carried out. The fault waits for an answer that has a body. The pauses pass on the fake's clock;
+    behind the proxy they are real.
+
+    Attributes:
+        on: Which request, as for every :class:`RequestFault`.
+        pause_s: Seconds before each byte.
+    """
+
+    pause_s: float = 10.0
+
+    def spoil(self, answer: Response) -> Response | None:
+        """The same, slowly."""
+        return replace(answer, pause_s=self.pause_s) if answer.body else None
 
 
 @dataclass(frozen=True)

@@ -83,11 +83,19 @@ class Request:
 
 @dataclass
 class Response:
-    """An answer. ``body`` is the whole body; for HEAD the door leaves it out and keeps its length."""
+    """An answer.
+
+    Attributes:
+        status: The HTTP status.
+        headers: Its headers.
+        body: The whole body; for HEAD the door leaves it out and keeps its length.
+        pause_s: How long the door waits before each byte of the body, in seconds.
+    """
 
     status: int
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
+    pause_s: float = 0.0
 
 
 def json_answer(status: int, value: object, headers: Mapping[str, str] | None = None) -> Response:

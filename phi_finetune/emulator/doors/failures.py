@@ -26,7 +26,7 @@ from phi_finetune.emulator.core.faults import (
 )
 from phi_finetune.emulator.core.http import Request
 
-__all__ = ["WaitsForEver", "failure", "limit_s"]
+__all__ = ["WaitsForEver", "failure", "limit_s", "part"]
 
 
 class WaitsForEver(RequestsConnectionError):
@@ -41,8 +41,8 @@ def limit_s(lost: AnswerNeverCame | NobodyListens, timeout: Any) -> float | None
         timeout: What ``requests`` was given: seconds, ``(connect, read)``, urllib3's ``Timeout``, or None.
     """
     if isinstance(lost, NoConnectionInTime):
-        return _part(timeout, 0, "connect_timeout")
-    return _part(timeout, 1, "read_timeout") if isinstance(lost, NoAnswerInTime) else 0.0
+        return part(timeout, 0, "connect_timeout")
+    return part(timeout, 1, "read_timeout") if isinstance(lost, NoAnswerInTime) else 0.0
 
 
 def failure(
@@ -64,7 +64,8 @@ def failure(
     return RequestsConnectionError(_in_vain(asked, _refused(asked)), request=sent)
 
 
-def _part(timeout: Any, place: int, name: str) -> float | None:
+def part(timeout: Any, place: int, name: str) -> float | None:
+    """One of the two limits in a timeout of ``requests``: 0 is the one for connecting, 1 the one for reading."""
     seconds = timeout[place] if isinstance(timeout, tuple) else getattr(timeout, name, timeout)
     return float(seconds) if isinstance(seconds, int | float) else None
 

@@ -73,7 +73,7 @@ def _answer(sending: Sending, onward: Onward) -> RequestsResponse:
         limit = limit_s(lost, sending.timeout)
         cloud.clock.sleep(limit or 0)
         raise failure(lost, asked, sending.request, limit) from lost
-    return sending.response(answer)
+    return sending.response(answer, sleep=cloud.clock.sleep)
 
 
 @contextmanager

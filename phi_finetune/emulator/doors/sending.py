@@ -9,6 +9,7 @@ answers it. Requests to hosts that are not Azure's go to the original function.
 from __future__ import annotations
 
 import io
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,9 +26,11 @@ from urllib3 import HTTPHeaderDict, HTTPResponse
 
 from phi_finetune.emulator.core.hosts import is_azure
 from phi_finetune.emulator.core.http import Request, Response
+from phi_finetune.emulator.doors.bodies import CutOff, Trickling
+from phi_finetune.emulator.doors.failures import part
 from phi_finetune.emulator.doors.shared import SharedContext
 
-__all__ = ["CutOff", "Layer", "Onward", "Place", "Sending", "layered"]
+__all__ = ["Layer", "Onward", "Place", "Sending", "layered"]
 
 
 @dataclass(frozen=True)
@@ -54,9 +57,28 @@ class Sending:
             request.body = io.BytesIO(content)
         return Request((request.method or "GET").upper(), request.url or "", headers, content)
 
-    def response(self, answer: Response, *, broken: bool = False) -> RequestsResponse:
-        """The answer as ``requests`` has it. Where it is broken, the connection is lost after the body."""
-        raw = _raw(self.asked.method, answer, broken=broken)
+    def response(
+        self, answer: Response, *, broken: bool = False, sleep: Callable[[float], None] = time.sleep
+    ) -> RequestsResponse:
+        """The answer as ``requests`` has it.
+
+        Args:
+            answer: The answer.
+            broken: Whether the connection is lost after the body.
+            sleep: Lets the pauses between the bytes of a slow body pass.
+        """
+        asked = self.asked.method
+        # wire.md 10: an answer to HEAD has no body and the Content-Length of the body that GET would have.
+        content = b"" if asked == "HEAD" else answer.body
+        headers = HTTPHeaderDict(answer.headers)
+        body = io.BytesIO(content)
+        if broken:
+            body = CutOff(content, ConnectionResetError("Connection reset by peer"))
+        else:
+            headers.setdefault("Content-Length", str(len(answer.body)))
+        if answer.pause_s:
+            body = Trickling(content, answer.pause_s, part(self.timeout, 1, "read_timeout"), sleep)
+        raw = _raw(asked, answer.status, headers, body)
         return self.adapter.build_response(self.request, raw)
 
 
@@ -115,26 +137,6 @@ def _taken_over() -> Iterator[None]:
 _TAKEN_OVER = SharedContext(_taken_over)
 
 
-class CutOff(io.BytesIO):
-    """A body after which comes an error and no end.
-
-    Args:
-        content: What comes of it.
-        error: What is raised then.
-    """
-
-    def __init__(self, content: bytes, error: Exception) -> None:
-        super().__init__(content)
-        self._error = error
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        """So many bytes, and the error when there are none left or all are wanted."""
-        piece = super().read(size)
-        if size is None or size < 0 or (size and not piece):
-            raise self._error
-        return piece
-
-
 def _timeout(stream: bool = False, timeout: Any = None, *_: Any, **__: Any) -> Any:
     """The timeout among the arguments of ``HTTPAdapter.send``, which may come by place or by name."""
     return timeout
@@ -157,18 +159,13 @@ def _content(body: Any) -> bytes:
     return b"".join(_content(chunk) for chunk in body)
 
 
-def _raw(method: str, answer: Response, *, broken: bool) -> HTTPResponse:
-    # wire.md 10: an answer to HEAD has no body and the Content-Length of the body that GET would have.
-    body = b"" if method == "HEAD" else answer.body
-    headers = HTTPHeaderDict(answer.headers)
-    if not broken:
-        headers.setdefault("Content-Length", str(len(answer.body)))
+def _raw(method: str, status: int, headers: HTTPHeaderDict, body: io.BytesIO) -> HTTPResponse:
     return HTTPResponse(
-        body=CutOff(body, ConnectionResetError("Connection reset by peer")) if broken else io.BytesIO(body),
+        body=body,
         headers=headers,
-        status=answer.status,
+        status=status,
         version=11,
-        reason=reasons.get(answer.status),
+        reason=reasons.get(status),
         preload_content=False,
         decode_content=False,
         request_method=method,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import socketserver
 import struct
+import sys
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
@@ -51,6 +53,7 @@ class Tunnel(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Answer a request."""
+        self._acknowledge()
         try:
             body = self._body()
         except ValueError:
@@ -85,9 +88,20 @@ class Tunnel(BaseHTTPRequestHandler):
             self.send_header("Content-Length", str(length))
         self.end_headers()
         if has_body:
-            self.wfile.write(answer.body)
+            self._write(answer)
             # A fault may have cut the body; the client then waits for the rest until the connection ends.
             self.close_connection = self.close_connection or len(answer.body) < length
+
+    def _write(self, answer: Response) -> None:
+        if not answer.pause_s:
+            self.wfile.write(answer.body)
+            return
+        for at in range(len(answer.body)):
+            # A client says nothing before it has its answer: it has had enough, and left.
+            if select.select([self.connection], [], [], answer.pause_s)[0]:
+                self.close_connection = True
+                return
+            self.wfile.write(answer.body[at : at + 1])
 
     def _stay_silent(self) -> None:
         """Wait until the client has had enough, by its own timeout and the machine's clock."""
@@ -98,6 +112,15 @@ class Tunnel(BaseHTTPRequestHandler):
         """End the connection with a reset: it was there before the request, so it can't be refused any more."""
         self.close_connection = True
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+
+    def _acknowledge(self) -> None:
+        """Say at once that the head has come, where the system has a way to (Linux).
+
+        urllib3 uses Nagle's algorithm through proxies: it sends the body when the head is acknowledged, for which a
+        system takes some 40 ms where it has nothing else to send.
+        """
+        if sys.platform == "linux":
+            self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
     def _body(self) -> bytes:
         """The whole body.

@@ -8,7 +8,7 @@ from requests.models import Response
 from urllib3 import HTTPResponse
 from urllib3.exceptions import DecodeError, HTTPError
 
-from phi_finetune.emulator.doors.sending import CutOff
+from phi_finetune.emulator.doors.bodies import CutOff
 
 __all__ = ["take"]
 
