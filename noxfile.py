@@ -148,5 +148,6 @@ def _audit(session: nox.Session) -> None:
     if UNAUDITED in session.posargs:
         session.warn(f"NOT AUDITED, as asked: whether what {LOCK} has is known to be faulty")
         return
+    session.log(f"asking PyPI for known faults; where it can't be asked, -- {UNAUDITED} leaves this out")
     # Without --strict, what the service does not know counts as free of faults.
     session.run("pip-audit", "--strict", "--require-hashes", "--disable-pip", "--requirement", LOCK)
