@@ -3,8 +3,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 
-import attrs
 import pytest
+from clocks import START_S, Time
 from hypothesis import given
 from hypothesis import strategies as st
 from tuning import Heard
@@ -19,28 +19,6 @@ from phi_finetune.errors import (
     UnexpectedAnswer,
 )
 from phi_finetune.events import Waiting
-
-START_S = 500.0
-
-
-@attrs.define
-class Time:
-    """A clock that passes when it is slept on.
-
-    Attributes:
-        now: Seconds.
-        slept: Each pause.
-    """
-
-    now: float = START_S
-    slept: list[float] = attrs.field(factory=list)
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
-        self.now += seconds
 
 
 def patience(clock: Time, heard: Heard, *, seconds: float = 1000.0) -> Patience:
