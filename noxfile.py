@@ -35,7 +35,7 @@ TOUCH_BOUNDS = (
         "tests/test_submission.py",
         "tests/test_public_names.py",
     ),
-    "tests/contract",
+    *("tests/emulator/test_spoilt_answers.py", "tests/contract"),
 )
 """The tests that come by what the dependencies with a lower bound do."""
 

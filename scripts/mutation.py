@@ -214,7 +214,7 @@ def within(source: str, line: int) -> str:
 
 
 def fork(work: Callable[[], int], cpu_s: int = 600) -> int:
-    """Do something in a child that may use so much processor time, and ten times that by the clock."""
+    """Do something in a child that may use so much processor time, and forty times that by the clock."""
     pid = os.fork()
     if pid:
         return pid
@@ -225,7 +225,7 @@ def fork(work: Callable[[], int], cpu_s: int = 600) -> int:
             os.dup2(nowhere, stream)
         resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s + 5))
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-        signal.alarm(10 * cpu_s)
+        signal.alarm(40 * cpu_s)
         status = work()
     finally:
         os._exit(status)
