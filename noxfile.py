@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import nox
 
 nox.needs_version = ">=2024.4.15"
@@ -9,6 +11,35 @@ nox.options.default_venv_backend = "uv|virtualenv"
 LONG = ("crashes", "processes", "sockets", "state_machine", "threads")
 
 nox.options.sessions = ["lint", "typing", "tests", "examples", "docs"]
+
+LOCK = "requirements.lock"
+"""What the library and its plots were last installed with, all wheels, each with its hash."""
+UNAUDITED = "without-audit"
+BUILT_AT = "1767225600"
+"""The time that built files are said to be from; any does, as long as it is the same."""
+TOUCH_BOUNDS = (
+    *("tests/test_retries.py", "tests/test_transport.py", "tests/test_waiting.py", "tests/test_entities.py"),
+    *(
+        "tests/test_credentials.py",
+        "tests/test_credentials_chain.py",
+        "tests/test_errors.py",
+        "tests/test_options.py",
+    ),
+    *(
+        "tests/test_jobs.py",
+        "tests/test_endpoints.py",
+        "tests/test_compute.py",
+        "tests/test_registered_models.py",
+    ),
+    *(
+        "tests/test_metrics.py",
+        "tests/test_chat_dataset.py",
+        "tests/test_submission.py",
+        "tests/test_public_names.py",
+    ),
+    *("tests/emulator/test_spoilt_answers.py", "tests/contract"),
+)
+"""The tests that come by what the dependencies with a lower bound do."""
 
 
 def _install(session: nox.Session, *what: str) -> None:
@@ -72,3 +103,64 @@ def docs(session: nox.Session) -> None:
     _install(session, "--group", "test", ".[docs]")
     session.run("sphinx-build", "-W", "--keep-going", "-b", "html", "docs", "docs/_build/html")
     session.run("pytest", "tests/test_tutorial.py", *session.posargs)
+
+
+@nox.session(venv_backend="uv")
+def lowest(session: nox.Session) -> None:
+    """Run the tests that meet the direct dependencies on the lowest versions that pyproject.toml allows."""
+    session.install("--resolution", "lowest-direct", "--group", "test", ".[plot]")
+    session.run("pytest", *(session.posargs or TOUCH_BOUNDS))
+
+
+@nox.session
+def mutation(session: nox.Session) -> None:
+    """Tell how many small faults in retries, waits and reconciliation the tests find; modules may follow ``--``."""
+    _install(session, "--group", "mutation", ".[plot]")
+    session.run("python", "scripts/mutation.py", *session.posargs)
+
+
+@nox.session(venv_backend="uv")
+def lock(session: nox.Session) -> None:
+    """Write requirements.lock anew, with today's versions."""
+    options = ("--extra", "plot", "--universal", "--python-version", "3.11")
+    hashed = (
+        "--generate-hashes",
+        "--only-binary",
+        ":all:",
+        "--custom-compile-command",
+        "python -m nox -s lock",
+    )
+    session.run("uv", "pip", "compile", "-q", "--upgrade", "pyproject.toml", *options, *hashed, "-o", LOCK)
+
+
+@nox.session
+def supply_chain(session: nox.Session) -> None:
+    """Install from the lock, build twice, check what is in the wheel, and ask for known faults of what is locked.
+
+    ``-- without-audit`` leaves out the last, where the service that knows the faults can't be reached.
+    """
+    _install(session, "--require-hashes", "--only-binary", ":all:", "-r", LOCK)
+    session.install("--no-deps", ".")
+    pip = ("uv", "pip") if session.venv_backend == "uv" else ("python", "-m", "pip")
+    session.run(*pip, "check", external=True)
+    session.run("python", "examples/quickstart.py", silent=True)
+    _install(session, "--group", "supply")
+    built = [Path(session.create_tmp(), name).resolve() for name in ("once", "again")]
+    for folder, what in zip(built, ((), ("--sdist", "--wheel")), strict=True):
+        # The first wheel is built from the source distribution, the second from this folder.
+        session.run(
+            "python", "-m", "build", "--no-isolation", "--outdir", str(folder), *what,
+            env={"SOURCE_DATE_EPOCH": BUILT_AT}, silent=True,
+        )  # fmt: skip
+    session.run("python", "scripts/check_built.py", *map(str, built))
+    _audit(session)
+
+
+def _audit(session: nox.Session) -> None:
+    """Fail where a locked version has a known fault, and where nobody could be asked."""
+    if UNAUDITED in session.posargs:
+        session.warn(f"NOT AUDITED, as asked: whether what {LOCK} has is known to be faulty")
+        return
+    session.log(f"asking PyPI for known faults; where it can't be asked, -- {UNAUDITED} leaves this out")
+    # Without --strict, what the service does not know counts as free of faults.
+    session.run("pip-audit", "--strict", "--require-hashes", "--disable-pip", "--requirement", LOCK)

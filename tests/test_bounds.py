@@ -12,7 +12,7 @@ import pipelines
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tuning import SIZE, trained
+from tuning import SIZE, data, trained
 from verbs import VERBS
 
 import phi_finetune as pf
@@ -112,6 +112,7 @@ TIMED: dict[str, Made] = {
     "FinetuneJob.wait": job(lambda it, t: it.wait(timeout=t)),
     "FinetuneJob.events": job(lambda it, t: list(it.events(timeout=t))),
     "FinetuneJob.cancel": job(lambda it, t: it.cancel(timeout=t)),
+    "Workspace.register_data": lambda _azure, ws: lambda limit: ws.register_data(data(), timeout=limit),
 }
 """Every call that takes a ``timeout``."""
 UNDOING = ("RegisteredModel.deploy", "Endpoint.deploy")
@@ -266,7 +267,7 @@ def test_what_a_call_had_made_when_its_time_was_up_is_undone(at: str) -> None:
         end(azure)
 
 
-OPERATIONS = [name for name in TIMED if not name.startswith("FinetuneJob")]
+OPERATIONS = [name for name in TIMED if not name.startswith(("FinetuneJob", "Workspace"))]
 LOOK = "GET *OperationsStatus*"
 
 

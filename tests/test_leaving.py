@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from cutting import interrupted
 from tuning import SIZE, Heard, deployed, sent, trained
 
 import phi_finetune as pf
-from phi_finetune.errors import DeadlineExceeded, PermissionMissing
+from phi_finetune._leaving import delete_surely
+from phi_finetune.errors import DeadlineExceeded, PermissionMissing, ServiceError
 from phi_finetune.events import Deleted, Event, Waiting
 from phi_finetune.retries import NoRetries, PatientRetries, StandardRetries, for_leaving
 from phi_finetune.testing import FakeAzure
@@ -158,3 +161,84 @@ def test_the_policy_of_the_way_out(policy: pf.protocols.RetryPolicy, attempts: i
     leaving = for_leaving(policy)
     assert isinstance(leaving, PatientRetries)
     assert leaving.attempts == attempts
+
+
+class Handle:
+    """A handle that only says whether it was asked to be quiet.
+
+    Attributes:
+        quiet: What it was asked, each time.
+    """
+
+    def __init__(self) -> None:
+        self.quiet: list[bool] = []
+
+    def for_leaving(self, *, quiet: bool = False) -> Handle:
+        self.quiet.append(quiet)
+        return self
+
+
+def failing(*errors: BaseException | None) -> Callable[[object], None]:
+    """A deletion that fails in these ways, one after the other; None is a success."""
+    rest = iter(errors)
+
+    def delete(client: object) -> None:
+        error = next(rest)
+        if error is not None:
+            raise error
+
+    return delete
+
+
+BILLS = "the thing may still be there, and bill"
+
+
+def surely(handle: Handle, *errors: BaseException | None) -> None:
+    """Delete a thing."""
+    delete_surely(handle, failing(*errors), resource="the thing", next_call="delete()")  # type: ignore[arg-type]
+
+
+def test_an_error_of_the_deletion_has_what_it_costs() -> None:
+    """Whatever was deleted, and whatever the error said before; nothing is tried twice."""
+    handle = Handle()
+    with pytest.raises(ServiceError) as caught:
+        surely(handle, ServiceError("no", costs="little", next_call="rest"))
+    assert (caught.value.costs, caught.value.next_call) == (BILLS, "delete()")
+    assert handle.quiet == [False]
+
+
+def test_an_error_after_an_interrupt_does_not_hide_it() -> None:
+    """The interrupt comes out, and says what is left; the second deletion was quiet."""
+    handle, interrupt = Handle(), KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt) as caught:
+        surely(handle, interrupt, ServiceError("no"))
+    assert caught.value is interrupt
+    assert interrupt.__notes__ == [f"{BILLS}. Next: delete()"]
+    assert interrupt.__cause__ is None
+    assert handle.quiet == [False, True]
+
+
+def test_a_second_interrupt_comes_out_in_place_of_the_first() -> None:
+    """Both say what is left."""
+    first, second = KeyboardInterrupt(), SystemExit()
+    with pytest.raises(SystemExit) as caught:
+        surely(Handle(), first, second)
+    assert caught.value is second
+    assert first.__notes__ == second.__notes__ == [f"{BILLS}. Next: delete()"]
+
+
+def test_an_exit_that_was_made_up_for_keeps_what_it_said() -> None:
+    """Only what an interrupt noted of the deletion is past."""
+    exit_, interrupt = SystemExit(), KeyboardInterrupt()
+    for error in (exit_, interrupt):
+        error.add_note("said before")
+        with pytest.raises(type(error)):
+            surely(Handle(), error, None)
+    assert exit_.__notes__ == ["said before", "the thing was deleted all the same"]
+    assert interrupt.__notes__ == ["the thing was deleted all the same"]
+
+
+def test_what_is_deleted_is_told_by_name() -> None:
+    """Two texts in a row would be mixed up."""
+    with pytest.raises(TypeError):
+        delete_surely(Handle(), failing(None), "the thing", "delete()")  # type: ignore[misc, arg-type]

@@ -7,6 +7,7 @@ import pickle
 import random
 from email.utils import formatdate
 
+import attrs
 import pytest
 import tenacity
 from hypothesis import given
@@ -18,9 +19,11 @@ from phi_finetune.retries import (
     LONGEST_WAIT_S,
     NoRetries,
     PatientRetries,
+    RetryBudget,
     StandardRetries,
     TenacityRetries,
     checked_wait,
+    for_leaving,
     may_send_again,
     retry_after_s,
 )
@@ -145,8 +148,96 @@ def test_policies_can_be_pickled(policy: RetryPolicy) -> None:
 
 
 def test_no_retries_sends_once() -> None:
-    """NoRetries gives up after the first send, whatever the failure."""
+    """NoRetries gives up after the first send, whatever the failure; one is like another."""
     assert NoRetries().wait_s(read()) is None
+    assert NoRetries() == NoRetries()
+
+
+@pytest.mark.parametrize(
+    ("policy", "defaults"),
+    [
+        (StandardRetries(), (5, 120.0, 0.8, 30.0, 4.0, 120.0, None)),
+        (PatientRetries(), (30, 1800.0, 0.8, 60.0, 10.0, 600.0, None)),
+    ],
+)
+def test_the_defaults_are_those_of_the_documentation(
+    policy: StandardRetries, defaults: tuple[float | None, ...]
+) -> None:
+    """Sends, budget, first wait, cap, jitter, the longest Retry-After, and the generator."""
+    told = attrs.asdict(policy)
+    names = ("attempts", "budget_s", "initial_s", "cap_s", "jitter_s", "max_retry_after_s", "rng")
+    assert tuple(told.pop(name) for name in names) == defaults
+    assert told == {}
+
+
+def test_settings_are_given_by_name() -> None:
+    """A number says nothing of what it sets; only what to stop and how to wait go without."""
+    standard, patient, tenacious, budget = StandardRetries, PatientRetries, TenacityRetries, RetryBudget
+    never, none = tenacity.stop_never, tenacity.wait_none()
+    with pytest.raises(TypeError):
+        standard(5)  # type: ignore[misc]
+    with pytest.raises(TypeError):
+        patient(5)  # type: ignore[misc]
+    with pytest.raises(TypeError):
+        tenacious(never, none, 60.0)  # type: ignore[misc]
+    with pytest.raises(TypeError):
+        budget(5, 5)  # type: ignore[misc]
+    with pytest.raises(TypeError):
+        budget().spend(True)  # type: ignore[misc]
+
+
+def test_the_generator_is_no_part_of_what_a_policy_is() -> None:
+    """Two policies with the same numbers are equal, and the generator's state is not told."""
+    assert StandardRetries(rng=random.Random(1)) == StandardRetries(rng=random.Random(2))
+    assert "rng" not in repr(StandardRetries(rng=random.Random(1)))
+
+
+def test_leaving_is_patient() -> None:
+    """A patient policy is kept as it is; another gives at most its generator."""
+    patient, rng = PatientRetries(attempts=7), random.Random(1)
+    assert for_leaving(patient) is patient
+    for policy, generator in ((StandardRetries(rng=rng), rng), (NoRetries(), None)):
+        leaving = for_leaving(policy)
+        assert leaving == PatientRetries()
+        assert isinstance(leaving, PatientRetries)
+        assert leaving.rng is generator
+
+
+def test_a_budget_begins_full_and_is_spent() -> None:
+    """500: five for each further send, ten after a timeout, and one comes with each success."""
+    budget = RetryBudget()
+    assert (budget.left, budget.capacity, repr(budget)) == (500, 500, "RetryBudget(500 of 500 left)")
+    assert (budget.spend(timed_out=False), budget.spend(timed_out=True), budget.left) == (5, 10, 485)
+    budget.give_back(10)
+    assert budget.left == 495
+    budget.give_back(0)
+    assert budget.left == 496
+    budget.give_back(10)
+    assert budget.left == 500
+
+
+def test_a_budget_is_spent_to_its_last() -> None:
+    """What costs more than is left is not taken, and nothing is."""
+    budget = RetryBudget(6, retry_cost=3, timeout_cost=4, refund=2)
+    assert [budget.spend(timed_out=late) for late in (False, True, False, False)] == [3, None, 3, None]
+    assert budget.left == 0
+    budget.give_back(0)
+    assert budget.left == 2
+
+
+@pytest.mark.parametrize("name", ["capacity", "retry_cost", "timeout_cost", "refund"])
+@pytest.mark.parametrize("value", [-1, 0.5, "5", None])
+def test_a_budget_of_other_than_whole_numbers_is_refused(name: str, value: object) -> None:
+    """By name; 0 is allowed."""
+    with pytest.raises(InvalidParameter, match="whole number, 0 or more") as caught:
+        RetryBudget(**{name: value})  # type: ignore[arg-type]
+    assert (caught.value.name, caught.value.value) == (name, value)
+    RetryBudget(**{name: 0})
+
+
+def test_attempts_may_be_from_one_to_a_thousand() -> None:
+    """Both ends included."""
+    assert [StandardRetries(attempts=number).attempts for number in (1, 1000)] == [1, 1000]
 
 
 @pytest.mark.parametrize(
@@ -281,11 +372,20 @@ def test_tenacity_wait_sees_the_failure() -> None:
     def by_status(state: tenacity.RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome else None
         assert isinstance(error, ServiceError | ServiceUnreachable)
-        return 9 if error.status_code is None else error.status_code / 100
+        return 9 if isinstance(error, ServiceUnreachable) else (error.status_code or 0) / 100
 
     policy = TenacityRetries(tenacity.stop_never, by_status)
     assert policy.wait_s(Try(1, 0.0, "read", 429)) == 4.29
     assert policy.wait_s(Try(1, 0.0, "read")) == 9
+
+
+def test_tenacity_retry_sees_the_failure() -> None:
+    """What it does not take is not sent again; Retry-After is obeyed up to two minutes."""
+    slow_down = tenacity.retry_if_exception(lambda error: getattr(error, "status_code", None) == 503)
+    policy = TenacityRetries(tenacity.stop_never, tenacity.wait_fixed(2), retry=slow_down)
+    assert policy.wait_s(Try(1, 0.0, "read", 503)) == 2
+    assert policy.wait_s(Try(1, 0.0, "read", 500)) is None
+    assert policy.max_retry_after_s == 120
 
 
 def test_tenacity_waits_no_less_than_retry_after() -> None:
@@ -324,6 +424,7 @@ def test_a_wait_that_is_no_number_is_an_error() -> None:
         ({"RETRY-AFTER": " 0.5 "}, 0.5),
         ({"Retry-After": "0"}, 0.0),
         ({"Retry-After": "-5"}, None),
+        ({"Retry-After": "-0.5"}, None),
         ({"Retry-After": "abc"}, None),
         ({"Retry-After": ""}, None),
         ({"Retry-After": "NaN"}, None),
@@ -333,6 +434,7 @@ def test_a_wait_that_is_no_number_is_an_error() -> None:
         ({"Retry-After": formatdate(NOW + 90, usegmt=True)}, 90.0),
         ({"Retry-After": formatdate(NOW - 90, usegmt=True)}, 0.0),
         ({"Retry-After": formatdate(NOW + 90)}, 90.0),
+        ({"Retry-After": "Thu, 09 Oct 2025 10:54:50 +0200"}, 90.0),
         ({"Retry-After": "Fri, 31 Dec 9999 23:59:59 GMT"}, 253_402_300_799.0 - NOW),
         ({"Retry-After": "Fri, 99 Dec 99999999999999999999 23:59:59 GMT"}, None),
         ({"Retry-After": formatdate(NOW + 90, usegmt=True), "Date": formatdate(NOW + 30, usegmt=True)}, 60.0),

@@ -3,13 +3,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 
-import attrs
 import pytest
+from clocks import START_S, Time
 from hypothesis import given
 from hypothesis import strategies as st
 from tuning import Heard
 
-from phi_finetune._waiting import SHOWS_WITHIN_LOOKS, Look, Patience, wait_for, watch
+from phi_finetune._waiting import Look, Patience, wait_for, watch
 from phi_finetune.errors import (
     DeadlineExceeded,
     NotFound,
@@ -19,26 +19,6 @@ from phi_finetune.errors import (
     UnexpectedAnswer,
 )
 from phi_finetune.events import Waiting
-
-
-@attrs.define
-class Time:
-    """A clock that passes when it is slept on.
-
-    Attributes:
-        now: Seconds.
-        slept: Each pause.
-    """
-
-    now: float = 0.0
-    slept: list[float] = attrs.field(factory=list)
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
-        self.now += seconds
 
 
 def patience(clock: Time, heard: Heard, *, seconds: float = 1000.0) -> Patience:
@@ -96,18 +76,46 @@ def test_watching_gives_every_look() -> None:
     """The one with the value last."""
     seen = list(watch(looks([BUSY, BUSY, DONE]), patience(Time(), Heard())))
     assert seen == [BUSY, BUSY, DONE]
+    assert [look.news for look in seen] == [(), (), ()]
 
 
 @given(seconds=st.floats(0.1, 10_000), hints=st.lists(st.none() | st.floats(0.5, 500), min_size=1))
 def test_no_wait_outlasts_its_limit(seconds: float, hints: list[float | None]) -> None:
     """Whatever the service asks for, the last look is at the deadline and not later."""
     clock = Time()
-    endless = [Look[str]("Busy", hint_s=hint) for hint in hints] * 20_000
+    endless = [Look[str]("Busy", hint_s=hint) for hint in hints] * 20_001
     with pytest.raises(DeadlineExceeded) as caught:
         wait_for(looks(endless), patience(clock, Heard(), seconds=seconds))
-    assert clock.now == pytest.approx(seconds, abs=0.001)
+    assert clock.now - START_S == pytest.approx(seconds, abs=0.001)
     assert caught.value.limit_s == pytest.approx(seconds, abs=1e-5)
     assert caught.value.last_status == "Busy"
+
+
+def test_a_wait_that_a_clock_can_measure_is_waited() -> None:
+    """A millisecond is time for another look, and less is none."""
+    assert wait_for(looks([BUSY, DONE]), patience(Time(), Heard(), seconds=0.001)) == DONE.value
+    with pytest.raises(DeadlineExceeded):
+        wait_for(looks([BUSY, DONE]), patience(Time(), Heard(), seconds=0.0009))
+
+
+def test_the_limit_of_the_whole_call_is_told_of_what_is_waited_for() -> None:
+    """Met in a look, it says how long this wait took, and the last state."""
+    met = DeadlineExceeded("the call is over", limit_s=30.0)
+    with pytest.raises(DeadlineExceeded) as caught:
+        wait_for(looks([BUSY, met]), patience(Time(), Heard()))
+    error = caught.value
+    assert (error.resource, error.last_status, error.elapsed_s, error.limit_s) == ("thing", "Busy", 2.0, 30.0)
+    assert error.__cause__ is met
+
+
+@pytest.mark.parametrize(
+    "met", [DeadlineExceeded("another wait", last_status="Idle", limit_s=3.0), DeadlineExceeded("no limit")]
+)
+def test_another_deadline_passes_as_it_is(met: DeadlineExceeded) -> None:
+    """That of a wait within the look, which has told what it waited for; and what has no limit to tell."""
+    with pytest.raises(DeadlineExceeded) as caught:
+        wait_for(looks([BUSY, met]), patience(Time(), Heard()))
+    assert caught.value is met
 
 
 def test_a_deadline_says_what_goes_on() -> None:
@@ -126,16 +134,17 @@ def test_four_failed_looks_in_a_row_are_borne(kind: type[PhiFinetuneError]) -> N
     assert wait_for(looks([*failures, BUSY, *failures, DONE]), patience(Time(), Heard())) == "value"
 
 
-def test_five_are_too_many() -> None:
+@pytest.mark.parametrize("before", [[], [BUSY]])
+def test_five_are_too_many(before: list[Look[str]]) -> None:
     """The last one's error is raised."""
-    failures = [ServiceError(f"down {number}") for number in range(5)]
+    failures = [ServiceError(f"down {number}") for number in range(6)]
     with pytest.raises(ServiceError, match="down 4"):
-        wait_for(looks([*failures, DONE]), patience(Time(), Heard()))
+        wait_for(looks([*before, *failures, DONE]), patience(Time(), Heard()))
 
 
 def test_what_was_never_seen_may_be_late() -> None:
     """Azure shows what it has accepted a little later; for so long and no longer."""
-    late = [NotFound("not yet")] * (SHOWS_WITHIN_LOOKS - 1)
+    late = [NotFound("not yet")] * 9
     assert wait_for(looks([*late, DONE]), patience(Time(), Heard())) == DONE.value
     with pytest.raises(NotFound):
         wait_for(looks([*late, NotFound("never"), DONE]), patience(Time(), Heard()))
