@@ -355,7 +355,7 @@ class ChatDataset(Shaping):
         canonical: dict[SplitName, Measuring] = {
             split: Measuring(source.blocks()) for split, source in sources.items()
         }
-        written = canonical
+        written: dict[SplitName, Measuring] = canonical
         if encoding == "utf-8":
             written = {split: Measuring(map(utf8_block, blocks)) for split, blocks in canonical.items()}
         contents = {path: progress(written[split], path, on_event) for split, path in targets.items()}
