@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import attrs
 
 from phi_finetune.chat_dataset.canonical import blocks_of
 from phi_finetune.chat_dataset.conversation import Conversation, parse_conversation
+from phi_finetune.chat_dataset.derived import Derived, Mended
 from phi_finetune.chat_dataset.forms.messages import Messages
+from phi_finetune.chat_dataset.found import Broken, Found, Mend, Source
 from phi_finetune.chat_dataset.rules import BrokenRule, Fault
-from phi_finetune.chat_dataset.sources import Broken, Found, Mend, Mended, Source
 
 __all__ = ["Changed"]
 
@@ -20,16 +20,14 @@ _MESSAGES: Final = Messages()
 
 
 @attrs.frozen
-class Changed:
+class Changed(Derived):
     """Each row as a function makes it.
 
     Attributes:
-        whole: The rows.
         change: Makes of a row another one.
         must_end_answered: Whether each row's last turn must still be the assistant's.
     """
 
-    whole: Source
     change: Callable[[Conversation], Conversation]
     must_end_answered: bool
 
@@ -37,15 +35,6 @@ class Changed:
     def label(self) -> str:
         """The whole's, so that errors lead there."""
         return f"{self.whole.label} (mapped)"
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """The whole's."""
-        return self.whole.files
-
-    def stamp(self) -> Hashable:
-        """The whole's: the same function makes the same of the same rows."""
-        return self.whole.stamp()
 
     def rows(self) -> Iterator[Conversation]:
         """Read the whole, and give what the function makes of each row.

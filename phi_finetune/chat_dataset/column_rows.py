@@ -11,10 +11,11 @@ import attrs
 from phi_finetune.chat_dataset.canonical import assembled, blocks_of, read_line
 from phi_finetune.chat_dataset.conversation import Conversation
 from phi_finetune.chat_dataset.forms import Form
+from phi_finetune.chat_dataset.found import Found, whatever_is_read
 from phi_finetune.chat_dataset.parts import lines_of
 from phi_finetune.chat_dataset.read_ahead import read_ahead
 from phi_finetune.chat_dataset.readers.tables import Table, batch_values
-from phi_finetune.chat_dataset.sources import Found, Rows, reads_messages, whatever_is_read
+from phi_finetune.chat_dataset.sources import Rows, reads_messages
 
 if TYPE_CHECKING:
     from numpy import bool_, int64

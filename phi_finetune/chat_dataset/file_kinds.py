@@ -12,13 +12,14 @@ from typing import Final, TypeAlias
 import attrs
 
 from phi_finetune.chat_dataset.column_rows import ColumnRows
+from phi_finetune.chat_dataset.found import Source
 from phi_finetune.chat_dataset.line_rows import LineRows
 from phi_finetune.chat_dataset.readers.arrow import ArrowFile
 from phi_finetune.chat_dataset.readers.csv import LIST_COLUMNS, Csv
 from phi_finetune.chat_dataset.readers.json_array import JsonArray
 from phi_finetune.chat_dataset.readers.json_lines import JsonLines
 from phi_finetune.chat_dataset.readers.parquet import Parquet
-from phi_finetune.chat_dataset.sources import Files, FormChoice, Rows, Source
+from phi_finetune.chat_dataset.sources import Files, FormChoice, Rows
 
 __all__ = ["ARROW", "CSV", "JSON_ARRAY", "JSON_LINES", "PARQUET", "Kind", "Paths", "source_of", "texts_of"]
 

@@ -6,12 +6,13 @@ from typing import Final
 
 from phi_finetune.chat_dataset.column_rows import ColumnRows
 from phi_finetune.chat_dataset.file_kinds import CSV, JSON_ARRAY, JSON_LINES, Kind
+from phi_finetune.chat_dataset.found import Source
 from phi_finetune.chat_dataset.hub import HubSplit, rows_of_percent
 from phi_finetune.chat_dataset.hub_files import FileFormat
 from phi_finetune.chat_dataset.parts import Leading, lines_of
 from phi_finetune.chat_dataset.readers.parquet import Parquet
 from phi_finetune.chat_dataset.shards import plan
-from phi_finetune.chat_dataset.sources import FormChoice, Joined, Source
+from phi_finetune.chat_dataset.sources import FormChoice, Joined
 
 __all__ = ["rows_of_split"]
 

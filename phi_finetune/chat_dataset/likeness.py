@@ -10,8 +10,8 @@ import attrs
 
 from phi_finetune.chat_dataset.canonical import line_of
 from phi_finetune.chat_dataset.conversation import Conversation
+from phi_finetune.chat_dataset.found import Source
 from phi_finetune.chat_dataset.keys import Keys, key_of, sorted_keys
-from phi_finetune.chat_dataset.sources import Source
 from phi_finetune.chat_dataset.splits import SplitName
 
 __all__ = ["same_rows"]

@@ -12,10 +12,11 @@ import msgspec
 from phi_finetune.chat_dataset.canonical import read_line
 from phi_finetune.chat_dataset.conversation import Conversation, keeps_the_rules
 from phi_finetune.chat_dataset.forms.prompt_messages import PromptMessages
+from phi_finetune.chat_dataset.found import Found, Reader, whatever_is_read
 from phi_finetune.chat_dataset.readers.json_lines import JsonLines
 from phi_finetune.chat_dataset.readers.plain_lines import is_plain
 from phi_finetune.chat_dataset.rules import Fault
-from phi_finetune.chat_dataset.sources import Found, Reader, Rows, reads_messages, whatever_is_read
+from phi_finetune.chat_dataset.sources import Rows, reads_messages
 
 __all__ = ["LineRows", "Lines"]
 

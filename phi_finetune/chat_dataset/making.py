@@ -22,12 +22,13 @@ from phi_finetune.chat_dataset.file_kinds import (
     texts_of,
 )
 from phi_finetune.chat_dataset.forms import Droppable, FormName, RowFunction
+from phi_finetune.chat_dataset.found import Source
 from phi_finetune.chat_dataset.frame import frame_records
 from phi_finetune.chat_dataset.line_rows import LineRows
 from phi_finetune.chat_dataset.origin import Origin
 from phi_finetune.chat_dataset.readers.arrow import ArrowTable
 from phi_finetune.chat_dataset.readers.spool import Spool
-from phi_finetune.chat_dataset.sources import FormChoice, Source
+from phi_finetune.chat_dataset.sources import FormChoice
 from phi_finetune.chat_dataset.splits import SplitName, Splits
 
 if TYPE_CHECKING:

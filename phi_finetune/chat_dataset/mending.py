@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Final, TypeAlias
 
 from phi_finetune.chat_dataset.conversation import Conversation, parse_conversation
+from phi_finetune.chat_dataset.found import Broken
 from phi_finetune.chat_dataset.rules import BrokenRule
-from phi_finetune.chat_dataset.sources import Broken
 
 __all__ = ["DROPPED", "MENDS", "mend", "with_joining", "without_joining"]
 

@@ -6,15 +6,15 @@ import hashlib
 from array import array
 from collections.abc import Callable, Hashable, Iterator
 from itertools import count
-from pathlib import Path
 from typing import TypeAlias
 
 import attrs
 
 from phi_finetune.chat_dataset.canonical import line_of, read_line, spoken
 from phi_finetune.chat_dataset.conversation import Conversation
+from phi_finetune.chat_dataset.derived import Derived
+from phi_finetune.chat_dataset.found import Found, Mend, Source
 from phi_finetune.chat_dataset.keys import key_of, keys_of
-from phi_finetune.chat_dataset.sources import Found, Mend, Source
 
 __all__ = ["Chooser", "Draw", "Filtered", "Leading", "Part", "Stratified", "Tail", "Unrepeated", "lines_of"]
 
@@ -32,30 +32,19 @@ def lines_of(source: Source) -> Iterator[bytes]:
 
 
 @attrs.frozen
-class Part:
+class Part(Derived):
     """Some of a source's rows. What is of the part, a subclass says by :meth:`chooser`.
 
     Attributes:
-        whole: The rows taken from.
         name: The name of the split that the rows taken become; None where they stay in their own.
     """
 
-    whole: Source
     name: str | None = attrs.field(default=None, kw_only=True)
 
     @property
     def label(self) -> str:
         """The split, and from what; what is left goes by the name of the whole."""
         return self.whole.label if self.name is None else f"the {self.name} split of {self.whole.label}"
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """The files of the whole."""
-        return self.whole.files
-
-    def stamp(self) -> Hashable:
-        """Give the stamp of the whole."""
-        return self.whole.stamp()
 
     def chooser(self) -> Chooser:
         """What says for one pass which lines are of the part."""

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import attrs
 
 from phi_finetune.chat_dataset.conversation import Conversation
+from phi_finetune.chat_dataset.found import Broken, Source
 from phi_finetune.chat_dataset.mending import DROPPED, MENDS, mend, with_joining, without_joining
 from phi_finetune.chat_dataset.rules import Fault
-from phi_finetune.chat_dataset.sources import Broken, Source
 from phi_finetune.chat_dataset.splits import SplitName
 
 if TYPE_CHECKING:

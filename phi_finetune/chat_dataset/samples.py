@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator, Sequence
 import attrs
 
 from phi_finetune.chat_dataset.conversation import Conversation, Message
+from phi_finetune.chat_dataset.found import Source
 from phi_finetune.chat_dataset.hints import hints_in
 from phi_finetune.chat_dataset.intervals import Figure, ratio, share
 from phi_finetune.chat_dataset.report import Estimate
 from phi_finetune.chat_dataset.rules import Fault
-from phi_finetune.chat_dataset.sources import Source
 from phi_finetune.chat_dataset.splits import SplitName
 
 __all__ = ["HINTS", "Looking"]

@@ -9,11 +9,12 @@ import attrs
 
 from phi_finetune.chat_dataset.changed import Changed
 from phi_finetune.chat_dataset.conversation import Conversation
+from phi_finetune.chat_dataset.found import Source
 from phi_finetune.chat_dataset.making import Making
 from phi_finetune.chat_dataset.parts import Draw, Filtered, Part, Stratified, Tail, Unrepeated
 from phi_finetune.chat_dataset.rules import Fault
 from phi_finetune.chat_dataset.shuffled import Shuffled
-from phi_finetune.chat_dataset.sources import Joined, Source
+from phi_finetune.chat_dataset.sources import Joined
 from phi_finetune.chat_dataset.splits import SplitName, Splits
 from phi_finetune.errors import InvalidParameter
 

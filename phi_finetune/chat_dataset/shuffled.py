@@ -5,16 +5,16 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from array import array
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain
-from pathlib import Path
 
 import attrs
 
 from phi_finetune.chat_dataset.canonical import BLOCK_BYTES, line_of, read_line
 from phi_finetune.chat_dataset.conversation import Conversation
+from phi_finetune.chat_dataset.derived import Derived
+from phi_finetune.chat_dataset.found import Found, Mend, Source
 from phi_finetune.chat_dataset.parts import lines_of
-from phi_finetune.chat_dataset.sources import Found, Mend, Source
 
 __all__ = ["Shuffled"]
 
@@ -22,32 +22,16 @@ _IN_MEMORY_BYTES = 8 * 1024 * 1024
 
 
 @attrs.frozen
-class Shuffled:
+class Shuffled(Derived):
     """All rows of a source, in an order that the rows and a seed decide.
 
     Each pass copies the lines to a temporary file, in memory up to 8 MiB, and holds 24 bytes a row.
 
     Attributes:
-        whole: The rows.
         seed: Another seed gives another order.
     """
 
-    whole: Source
     seed: int
-
-    @property
-    def label(self) -> str:
-        """The whole's."""
-        return self.whole.label
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """The whole's."""
-        return self.whole.files
-
-    def stamp(self) -> Hashable:
-        """The whole's."""
-        return self.whole.stamp()
 
     def rows(self) -> Iterator[Conversation]:
         """Read the whole, and give its rows in the new order."""

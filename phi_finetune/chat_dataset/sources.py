@@ -6,12 +6,13 @@ from collections.abc import Callable, Hashable, Iterator, Mapping
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Generic, Protocol, TypeAlias, TypeVar
+from typing import Generic, TypeVar
 
 import attrs
 
 from phi_finetune.chat_dataset.canonical import blocks_of
-from phi_finetune.chat_dataset.conversation import Conversation, faults_of
+from phi_finetune.chat_dataset.conversation import Conversation
+from phi_finetune.chat_dataset.derived import Mended
 from phi_finetune.chat_dataset.forms import (
     RECOGNISED_ROWS,
     Droppable,
@@ -24,136 +25,14 @@ from phi_finetune.chat_dataset.forms import (
 )
 from phi_finetune.chat_dataset.forms.messages import Messages
 from phi_finetune.chat_dataset.forms.prompt_messages import PromptMessages
+from phi_finetune.chat_dataset.found import Broken, Found, Mend, Reader, Source, whatever_is_read
 from phi_finetune.chat_dataset.readers.globs import found_files
 from phi_finetune.chat_dataset.rules import BrokenRule, Fault
-from phi_finetune.errors import InvalidData
 
-__all__ = [
-    "Broken",
-    "Files",
-    "FormChoice",
-    "Found",
-    "Joined",
-    "Mend",
-    "Mended",
-    "Reader",
-    "Rows",
-    "Source",
-    "reads_messages",
-    "whatever_is_read",
-]
-
-
-@attrs.frozen
-class Broken:
-    """A row that was read and breaks a rule.
-
-    Attributes:
-        record: What it holds, as it was read.
-        must_end_answered: Whether its last turn had to be the assistant's.
-        form: The form that it is taken for.
-    """
-
-    record: object
-    must_end_answered: bool
-    form: Form
-
-    @property
-    def value(self) -> object:
-        """The same as messages; None where the form makes none of it."""
-        try:
-            return self.form.messages_of(self.record)
-        except BrokenRule:
-            return None
-
-    def faults(self) -> tuple[Fault, ...]:
-        """All that it breaks."""
-        try:
-            row = self.form.messages_of(self.record)
-        except BrokenRule as broken:
-            return (broken.fault,)
-        faults = faults_of(row, must_end_answered=self.must_end_answered)
-        return tuple(self._in_its_own_words(fault) for fault in faults)
-
-    def _in_its_own_words(self, fault: Fault) -> Fault:
-        if fault.path is None or not isinstance(self.record, Mapping):
-            return fault
-        return Fault(fault.rule, self.form.path(fault.path, self.record))
-
-
-Found: TypeAlias = tuple[str, int | None, Conversation | Broken | Fault | None]
-"""What a row is, good or not: its source's label, its number there, and the row; None for a good one whose text
-nobody asked for, and a fault for one that could not be read. A fault that is only worth a look is of the row before it;
-one without a number is of the file as a whole."""
-
-
-class Reader(Protocol):
-    """Rows as they stand in a file, before anybody knows what form they are of."""
-
-    @property
-    def label(self) -> str:
-        """What errors call it."""
-        ...
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """The user's files that it reads."""
-        ...
-
-    def stamp(self) -> Hashable:
-        """Give a value that differs when the rows may have changed."""
-        ...
-
-    def records(self) -> Iterator[tuple[int, object]]:
-        """Each row's number, counted from 1, and its value; a :class:`Fault` where it cannot be read.
-
-        Raises:
-            InvalidData: The file as a whole cannot be read.
-        """
-        ...
+__all__ = ["Files", "FormChoice", "Joined", "Rows", "reads_messages"]
 
 
 R = TypeVar("R", bound=Reader, covariant=True)
-Mend: TypeAlias = Callable[[Broken], Conversation | None]
-"""Makes a row that keeps the rules of one that breaks them, if it can."""
-
-
-class Source(Protocol):
-    """Checked rows. Reading it again gives the same ones."""
-
-    @property
-    def label(self) -> str:
-        """What errors call it."""
-        ...
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """The user's files that it reads."""
-        ...
-
-    def stamp(self) -> Hashable:
-        """Give a value that differs when the rows may have changed."""
-        ...
-
-    def rows(self) -> Iterator[Conversation]:
-        """Read all rows from the first, checked; an error names the file and the row."""
-        ...
-
-    def blocks(self) -> Iterator[bytes]:
-        """The same as canonical lines, many at a time."""
-        ...
-
-    def examine(self, *, texts: bool = True) -> Iterator[Found]:
-        """Read all rows, good or not. A broken row raises nothing, nor does a file that cannot be read.
-
-        Args:
-            texts: False lets the source give None for a good row that is nothing out of the ordinary.
-        """
-        ...
-
-    def mended(self, mend: Mend) -> Source:
-        """The same rows, with each broken one as ``mend`` makes it, and without those that it makes nothing of."""
-        ...
 
 
 @attrs.frozen
@@ -278,76 +157,6 @@ class Rows(Generic[R]):
             return conversation_of(form, value, must_end_answered=self.must_end_answered)
         except BrokenRule as broken:
             raise broken.fault.error(self.label, number) from None
-
-
-def whatever_is_read(label: str, rows: Iterator[Found]) -> Iterator[Found]:
-    """The same, and one fault more where the file cannot be read, or no further."""
-    try:
-        yield from rows
-    except InvalidData as error:
-        if error.rule is None:
-            raise
-        yield error.file or label, error.row, Fault(error.rule, error.path)
-
-
-@attrs.frozen
-class Mended:
-    """A source's rows, each broken one mended or left out.
-
-    Attributes:
-        whole: The rows.
-        mend: Makes a good row of a broken one, or nothing.
-    """
-
-    whole: Source
-    mend: Mend
-
-    @property
-    def label(self) -> str:
-        """The whole's."""
-        return self.whole.label
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """The whole's."""
-        return self.whole.files
-
-    def stamp(self) -> Hashable:
-        """The whole's: the same mends are made of the same rows."""
-        return self.whole.stamp()
-
-    def rows(self) -> Iterator[Conversation]:
-        """Read the whole.
-
-        Raises:
-            InvalidData: It cannot be read.
-        """
-        for label, number, found in self.examine():
-            if isinstance(found, Fault):
-                raise found.error(label, number)
-            if isinstance(found, Conversation):
-                yield found
-
-    def blocks(self) -> Iterator[bytes]:
-        """The same as lines."""
-        return blocks_of(self.rows())
-
-    def examine(self, *, texts: bool = True) -> Iterator[Found]:
-        """Read the whole, without what was mended away; that it cannot be read stays."""
-        for label, number, found in self.whole.examine(texts=texts):
-            if isinstance(found, Fault):
-                if number is None and found.severity == "stops":
-                    yield label, number, found
-            elif isinstance(found, Broken):
-                row = self.mend(found)
-                if row is not None:
-                    yield label, number, row
-            else:
-                yield label, number, found
-
-    def mended(self, mend: Mend) -> Source:
-        """Itself."""
-        return self
 
 
 @attrs.frozen

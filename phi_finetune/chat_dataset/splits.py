@@ -7,8 +7,8 @@ from typing import Literal, Self, TypeAlias
 
 import attrs
 
+from phi_finetune.chat_dataset.found import Source
 from phi_finetune.chat_dataset.origin import Origin
-from phi_finetune.chat_dataset.sources import Source
 from phi_finetune.chat_dataset.split_info import Measuring, SplitInfo
 from phi_finetune.errors import InvalidParameter
 

@@ -10,13 +10,13 @@ import attrs
 from phi_finetune.catalog import chat_templates
 from phi_finetune.catalog.chat_templates import ChatTemplate
 from phi_finetune.chat_dataset.conversation import Conversation
+from phi_finetune.chat_dataset.found import Broken, Source
 from phi_finetune.chat_dataset.likeness import same_rows
 from phi_finetune.chat_dataset.readers.plain_lines import HUGE_CHARACTERS
 from phi_finetune.chat_dataset.report import Estimate, Problem, ValidationReport
 from phi_finetune.chat_dataset.row_tokens import cut_at, row_counter
 from phi_finetune.chat_dataset.rules import Fault
 from phi_finetune.chat_dataset.samples import Looking
-from phi_finetune.chat_dataset.sources import Broken, Source
 from phi_finetune.chat_dataset.splits import SplitName
 from phi_finetune.chat_dataset.tokens import Tokenizer
 from phi_finetune.errors import InvalidParameter

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from phi_finetune.chat_dataset.readers.opening import reading, stamp_of
+from phi_finetune.chat_dataset.readers.one_file import OneFile
+from phi_finetune.chat_dataset.readers.opening import reading
 from phi_finetune.chat_dataset.readers.tables import batch_values
 from phi_finetune.chat_dataset.rules import Fault
 
@@ -59,32 +60,9 @@ class ArrowTable:
 
 
 @attrs.frozen
-class ArrowFile:
+class ArrowFile(OneFile):
     """A file of Arrow's IPC formats, as ``datasets`` keeps them too; rows count from 1.
-
-    Attributes:
-        path: The file.
     """
-
-    path: Path
-
-    @property
-    def label(self) -> str:
-        """The path, as it was given."""
-        return str(self.path)
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """The file."""
-        return (self.path,)
-
-    def stamp(self) -> tuple[int, int, int]:
-        """Give what differs as soon as the file was written again.
-
-        Raises:
-            InvalidData: There is no such file.
-        """
-        return stamp_of(self.path)
 
     def records(self) -> Iterator[tuple[int, object]]:
         """Each row's number and its columns.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from types import ModuleType
 from typing import BinaryIO, Protocol
 
@@ -12,7 +11,7 @@ import attrs
 
 from phi_finetune.chat_dataset.readers.compressed import opened, uncompressed_name
 from phi_finetune.chat_dataset.readers.json_array import LONGEST_ROW_BYTES
-from phi_finetune.chat_dataset.readers.opening import stamp_of
+from phi_finetune.chat_dataset.readers.one_file import OneFile
 from phi_finetune.chat_dataset.readers.parsing import parse_line
 from phi_finetune.chat_dataset.rules import BrokenRule, Fault
 from phi_finetune.errors import InvalidParameter
@@ -41,7 +40,7 @@ def _check_delimiter(_instance: object, _attribute: object, delimiter: str | Non
 
 
 @attrs.frozen
-class Csv:
+class Csv(OneFile):
     """The rows of a table whose first line names the columns.
 
     Cells may hold separators, doubled quotes and line ends between quotes. Every cell is a text, but those of
@@ -49,33 +48,13 @@ class Csv:
     order mark; a compressed file is read as what it holds.
 
     Attributes:
-        path: The file.
         delimiter: What stands between cells: a tab for names that end in ``.tsv`` or ``.tab``, else a comma,
             unless given.
         list_columns: The columns whose cells hold JSON lists.
     """
 
-    path: Path
     delimiter: str | None = attrs.field(default=None, validator=_check_delimiter)
     list_columns: frozenset[str] = LIST_COLUMNS
-
-    @property
-    def label(self) -> str:
-        """The path, as it was given."""
-        return str(self.path)
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """The file."""
-        return (self.path,)
-
-    def stamp(self) -> tuple[int, int, int]:
-        """Give what differs as soon as the file was written again.
-
-        Raises:
-            InvalidData: There is no such file.
-        """
-        return stamp_of(self.path)
 
     def records(self) -> Iterator[tuple[int, object | Fault]]:
         """Read the rows, numbered from 1 after the header; in place of one that is broken stands what is wrong.

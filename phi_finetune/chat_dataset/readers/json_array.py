@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 import attrs
 
 from phi_finetune.chat_dataset.readers.compressed import opened
-from phi_finetune.chat_dataset.readers.opening import stamp_of
+from phi_finetune.chat_dataset.readers.one_file import OneFile
 from phi_finetune.chat_dataset.readers.parsing import parse_line
 from phi_finetune.chat_dataset.rules import BrokenRule, Fault
 
@@ -32,35 +31,12 @@ _WRAPPER = re.compile(rb'\{[ \t\r\n]*"(%s)"[ \t\r\n]*:[ \t\r\n]*\[' % "|".join(_
 
 
 @attrs.frozen
-class JsonArray:
+class JsonArray(OneFile):
     """The rows of a JSON array, ``[{...}, {...}]``, or of one alone in an object: ``{"data": [...]}``.
 
     The object's only key may be data, rows, records or examples. A byte order mark is passed over, and a
     compressed file is read as what it holds. Never more than a row and a block of the file are held.
-
-    Attributes:
-        path: The file.
     """
-
-    path: Path
-
-    @property
-    def label(self) -> str:
-        """The path, as it was given."""
-        return str(self.path)
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """The file."""
-        return (self.path,)
-
-    def stamp(self) -> tuple[int, int, int]:
-        """Give what differs as soon as the file was written again.
-
-        Raises:
-            InvalidData: There is no such file.
-        """
-        return stamp_of(self.path)
 
     def records(self) -> Iterator[tuple[int, object | Fault]]:
         """Read the rows, numbered from 1; in place of one that cannot be parsed stands what is wrong with it.

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import attrs
 
 from phi_finetune.chat_dataset.readers.compressed import opened
-from phi_finetune.chat_dataset.readers.opening import stamp_of
+from phi_finetune.chat_dataset.readers.one_file import OneFile
 from phi_finetune.chat_dataset.readers.parsing import parse_line
 from phi_finetune.chat_dataset.rules import BrokenRule
 
@@ -18,32 +17,9 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 @attrs.frozen
-class JsonLines:
+class JsonLines(OneFile):
     """The rows of one file; lines count from 1, a byte order mark and blank lines are passed over.
-
-    Attributes:
-        path: The file.
     """
-
-    path: Path
-
-    @property
-    def label(self) -> str:
-        """The path, as it was given."""
-        return str(self.path)
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """The file."""
-        return (self.path,)
-
-    def stamp(self) -> tuple[int, int, int]:
-        """Give what differs as soon as the file was written again: its identity, size and time of change.
-
-        Raises:
-            InvalidData: There is no such file.
-        """
-        return stamp_of(self.path)
 
     def begins_with_mark(self) -> bool:
         """Whether a byte order mark stands at its start.

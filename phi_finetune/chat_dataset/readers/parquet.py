@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import attrs
 
-from phi_finetune.chat_dataset.readers.opening import stamp_of
+from phi_finetune.chat_dataset.readers.one_file import OneFile
 from phi_finetune.chat_dataset.readers.tables import batch_values
 from phi_finetune.chat_dataset.shards import batches, plan, schema
 
@@ -19,34 +18,14 @@ __all__ = ["Parquet"]
 
 
 @attrs.frozen
-class Parquet:
+class Parquet(OneFile):
     """The rows of one file, or the first of them; they count from 1.
 
     Attributes:
-        path: The file.
         first: How many rows; None for all.
     """
 
-    path: Path
     first: int | None = None
-
-    @property
-    def label(self) -> str:
-        """The path, as it was given."""
-        return str(self.path)
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """The file."""
-        return (self.path,)
-
-    def stamp(self) -> tuple[int, int, int]:
-        """Give what differs as soon as the file was written again: its identity, size and time of change.
-
-        Raises:
-            InvalidData: There is no such file.
-        """
-        return stamp_of(self.path)
 
     def records(self) -> Iterator[tuple[int, object]]:
         """Each row's number and its columns.

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Protocol
 
+from phi_finetune.chat_dataset.found import Reader
 from phi_finetune.chat_dataset.rules import Fault
-from phi_finetune.chat_dataset.sources import Reader
 
 if TYPE_CHECKING:
     from pyarrow import RecordBatch
