@@ -203,7 +203,7 @@ def difference(source: str, changed: str) -> tuple[int, str, str]:
     codes = difflib.SequenceMatcher(None, before, after, autojunk=False).get_opcodes()
     _, start, end, now_start, now_end = next(code for code in codes if code[0] != "equal")
     was, now = before[start:end], after[now_start:now_end]
-    return start + 1, " ".join(map(str.strip, was)), " ".join(map(str.strip, now))
+    return start + 1, " ".join(" ".join(was).split()), " ".join(" ".join(now).split())
 
 
 def within(source: str, line: int) -> str:
@@ -282,7 +282,7 @@ def look(file: str, tests: Sequence[str]) -> Tests:
         names = Path(folder, "names")
 
         def told() -> int:
-            status = run_tests(tests, f"--cov={PACKAGE}", "--cov-context=test", "--cov-report=")
+            status = run_tests(tests, "--cov", "--cov-context=test", "--cov-report=")
             names.write_text("\n".join(sorted(filter(of_others, sys.modules))), encoding="utf-8")
             return status
 
