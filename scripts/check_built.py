@@ -16,13 +16,14 @@ from packaging.requirements import Requirement
 AGREED: Final = frozenset(
     {
         *("attrs", "azure-ai-ml", "azure-identity", "datasets", "mlflow-skinny", "pandas", "tenacity"),
-        *("azure-core", "requests"),  # azure-ai-ml and datasets bring these in any case
         "msgspec",
+        # azure-ai-ml and datasets bring these in any case.
+        *("azure-core", "huggingface-hub", "pyarrow", "requests", "urllib3"),
     }
 )
 """What the library may need to run."""
 LISTED: Final = re.compile(
-    r"phi_finetune/([a-z_]+/)*(\w+\.py|\w+\.(csv|json|jsonl)|py\.typed)"
+    r"phi_finetune/([a-z_]+/)*(\w+\.py|[\w.-]+\.(csv|jinja|json|jsonl)|py\.typed)"
     r"|phi_finetune-[\w.]+\.dist-info/(METADATA|RECORD|WHEEL|entry_points\.txt|licenses/LICENSE)"
 )
 """The kinds of files that a wheel may hold."""
