@@ -24,7 +24,7 @@ def test_a_deadline_that_passed_says_how_long_the_call_took() -> None:
     deadline = Deadline.after(clock, 60.0)
     clock.now += 61.5
     error = deadline.exceeded("the job", "it was slow")
-    assert (error.resource, error.why) == ("the job", "it was slow")
+    assert (error.resource, error.why) == ("the job", "the job: it was slow")
     assert (error.elapsed_s, error.limit_s, error.last_status) == (61.5, 60.0, None)
     assert error.what == "The call took 62 s, and its limit is 60 s"
     assert error.next_call is not None
@@ -48,7 +48,7 @@ def test_a_bounded_clock_does_not_sleep_past_its_deadline() -> None:
     for _ in range(2):
         with pytest.raises(DeadlineExceeded, match="it had to wait 90 s more") as caught:
             bounded.sleep(90.0)
-        assert caught.value.resource == "the call"
+        assert caught.value.resource == "a pause"
         assert caught.value.elapsed_s == 60.0
     assert clock.slept == [60.0]
 

@@ -173,7 +173,8 @@ class Handle:
     def __init__(self) -> None:
         self.quiet: list[bool] = []
 
-    def for_leaving(self, *, quiet: bool = False) -> Handle:
+    def for_leaving(self, *, quiet: bool = False, limited: bool = False) -> Handle:
+        assert not limited
         self.quiet.append(quiet)
         return self
 

@@ -99,12 +99,17 @@ def test_a_wait_that_a_clock_can_measure_is_waited() -> None:
 
 
 def test_the_limit_of_the_whole_call_is_told_of_what_is_waited_for() -> None:
-    """Met in a look, it says how long this wait took, and the last state."""
-    met = DeadlineExceeded("the call is over", limit_s=30.0)
+    """Met in a look, it says how long the whole call took, and the last state."""
+    met = DeadlineExceeded("the call is over", elapsed_s=29.0, limit_s=30.0)
     with pytest.raises(DeadlineExceeded) as caught:
         wait_for(looks([BUSY, met]), patience(Time(), Heard()))
     error = caught.value
-    assert (error.resource, error.last_status, error.elapsed_s, error.limit_s) == ("thing", "Busy", 2.0, 30.0)
+    assert (error.resource, error.last_status, error.elapsed_s, error.limit_s) == (
+        "thing",
+        "Busy",
+        29.0,
+        30.0,
+    )
     assert error.__cause__ is met
 
 

@@ -61,8 +61,7 @@ class ArrowTable:
 
 @attrs.frozen
 class ArrowFile(OneFile):
-    """A file of Arrow's IPC formats, as ``datasets`` keeps them too; rows count from 1.
-    """
+    """A file of Arrow's IPC formats, as ``datasets`` keeps them too; rows count from 1."""
 
     def records(self) -> Iterator[tuple[int, object]]:
         """Each row's number and its columns.

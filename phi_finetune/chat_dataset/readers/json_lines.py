@@ -18,8 +18,7 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 @attrs.frozen
 class JsonLines(OneFile):
-    """The rows of one file; lines count from 1, a byte order mark and blank lines are passed over.
-    """
+    """The rows of one file; lines count from 1, a byte order mark and blank lines are passed over."""
 
     def begins_with_mark(self) -> bool:
         """Whether a byte order mark stands at its start.
