@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -95,7 +94,7 @@ def _quickly(batch: RecordBatch, *, must_end_answered: bool) -> bytes | None:
     if messages is None or not _is_chat(messages) or messages.null_count:
         return None
     turns = messages.flatten()
-    codes, counts = _codes(turns.field("role")), messages.value_lengths().to_numpy()
+    codes, counts = _codes(turns.field("role")), _numbers(messages.value_lengths())
     if turns.null_count or codes is None or not _in_order(codes, counts, must_end_answered=must_end_answered):
         return None
     try:
@@ -127,17 +126,25 @@ def _is_text(kind: Any) -> bool:
 
 def _codes(roles: Array) -> NDArray[int64] | None:
     """The roles as their places in ``_ROLES``; None where one is none of them."""
-    from pyarrow.compute import SetLookupOptions, call_function
+    import numpy
 
-    codes = call_function("index_in", [roles], SetLookupOptions(_role_set(str(roles.type))))
-    return None if codes.null_count else codes.to_numpy()
+    encoded = roles.dictionary_encode()
+    names: list[str] = encoded.dictionary.to_pylist()
+    if encoded.null_count or not set(names) <= set(_ROLES):
+        return None
+    places = numpy.array([_ROLES.index(name) for name in names], dtype=numpy.int64)
+    codes: NDArray[int64] = places[_numbers(encoded.indices)]
+    return codes
 
 
-@cache
-def _role_set(kind: str) -> Array:
-    import pyarrow
+def _numbers(column: Array) -> NDArray[int64]:
+    """The numbers of a column without nulls; the column's own ``to_numpy`` imports pandas."""
+    import numpy
 
-    return pyarrow.array(_ROLES, kind)
+    width = column.type.bit_width // 8
+    return numpy.frombuffer(
+        column.buffers()[1], dtype=f"i{width}", count=len(column), offset=column.offset * width
+    )
 
 
 def _in_order(codes: NDArray[int64], counts: NDArray[int64], *, must_end_answered: bool) -> bool:
