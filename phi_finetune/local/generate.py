@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-__all__ = ["Completion", "Generator", "Sampling", "TooLong"]
+__all__ = ["Completion", "Generator", "Sampling", "TooLong", "answer_rows"]
 
 
 class TooLong(ValueError):
@@ -297,3 +297,16 @@ def _stops(model: Any, tokenizer: Any) -> frozenset[int]:
         if each is not None:
             found.update(each if isinstance(each, (list, tuple)) else [each])
     return frozenset(found)
+
+
+def answer_rows(generator: Generator, rows: Any, params: Mapping[str, Any]) -> list[str]:
+    """Answer conversations that stand in a table, as MLflow gives them.
+
+    Args:
+        generator: What answers.
+        rows: A pandas table, or a list, whose rows have ``messages``, each ``[{"role": ..., "content": ...}]``.
+        params: How to draw the answers, by the names of :class:`Sampling`.
+    """
+    records = rows.to_dict("records") if hasattr(rows, "to_dict") else rows
+    talks = [[dict(turn) for turn in record["messages"]] for record in records]
+    return [each.text for each in generator.answer(talks, Sampling(**params))]

@@ -81,7 +81,11 @@ class Settled:
     @property
     def notes(self) -> tuple[str, ...]:
         """What there is to say of parameters that were not refused; sentences for a log."""
-        return tuple(f"{one.name}: {one.note}" for one in self.outcomes if one.note and one.kind != "refused")
+        names: dict[str, list[str]] = {}
+        for one in self.outcomes:
+            if one.note and one.kind != "refused":
+                names.setdefault(one.note, []).append(one.name)
+        return tuple(f"{', '.join(named)}: {note}" for note, named in names.items())
 
     def check(self) -> None:
         """Give nothing back if all are honoured.
