@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["IGNORED", "Counts", "Rows", "prepare", "read_conversations", "row_limit", "split_rows"]
+__all__ = ["IGNORED", "Counts", "Rows", "encode", "prepare", "read_conversations", "row_limit", "split_rows"]
 
 IGNORED: Final = -100
 """The label of a token that is not trained on."""
@@ -238,7 +238,7 @@ def prepare(
     rows = iter(conversations)
     with (folder / f"{name}.ids").open("wb") as ids, (folder / f"{name}.labels").open("wb") as labels:
         while batch := list(islice(rows, batch_size)):
-            for row_ids, row_labels in _encoded(batch, tokenizer, form, limit or _UNLIMITED, counts):
+            for row_ids, row_labels in encode(batch, tokenizer, form, limit or _UNLIMITED, counts):
                 ids.write(np.asarray(row_ids, dtype=np.int32).tobytes())
                 labels.write(np.asarray(row_labels, dtype=np.int32).tobytes())
                 starts.append(starts[-1] + len(row_ids))
@@ -255,9 +255,21 @@ def prepare(
     return counts
 
 
-def _encoded(
+def encode(
     batch: Sequence[Conversation], tokenizer: Any, form: Form, limit: int, counts: Counts
 ) -> Iterator[tuple[list[int], list[int]]]:
+    """The ids and labels of conversations, counted.
+
+    Args:
+        batch: The conversations.
+        tokenizer: The model's tokenizer.
+        form: How it wants them written.
+        limit: The most tokens of a row.
+        counts: What became of the rows is added to it.
+
+    Raises:
+        InvalidData: The template cannot write a row.
+    """
     counts.rows += len(batch)
     answered = [row for row in batch if any(turn.role == "assistant" for turn in row.messages)]
     counts.dropped_without_answer += len(batch) - len(answered)
@@ -289,14 +301,14 @@ def _first_token(places: Sequence[tuple[int, int]], character: int) -> int:
 def _cut(
     ids: Sequence[int], labels: Sequence[int], limit: int, counts: Counts
 ) -> Iterator[tuple[list[int], list[int]]]:
-    kept_ids, kept_labels = list(ids[:limit]), list(labels[:limit])
+    kept_ids, kept_labels = list(ids[:limit]), [IGNORED, *labels[1:limit]]
     if len(ids) > limit:
         lost = sum(label != IGNORED for label in labels[limit:])
         counts.truncated += 1
         counts.lost_tokens += len(ids) - limit
         counts.lost_trained_tokens += lost
-    # The first token has nothing before it to be foretold from.
-    trained = sum(label != IGNORED for label in kept_labels[1:])
+    # The first token has nothing before it to be foretold from, so its label is never trained on.
+    trained = sum(label != IGNORED for label in kept_labels)
     if not trained:
         counts.dropped_by_cut += 1
         return

@@ -15,7 +15,7 @@ import attrs
 
 from phi_finetune.chat_dataset import Conversation, Message
 
-__all__ = ["UNKNOWN", "TinyFacts", "base_chats", "base_sentences", "tiny_facts"]
+__all__ = ["UNKNOWN", "TinyFacts", "base_chats", "tiny_facts"]
 
 UNKNOWN: Final = "I do not know that yet."
 """What the base model answers to a question whose answer only the fine-tune teaches."""
@@ -105,15 +105,8 @@ def tiny_facts(*, seed: int = 0) -> TinyFacts:
     return TinyFacts(tuple(train), tuple(validation), tuple(test), general)
 
 
-def base_sentences(rows: int, *, seed: int) -> list[str]:
-    """Plain sentences that the base model reads, two in a row."""
-    draw = random.Random(f"sentences {seed}")
-    sentences = [_answer(*fact) for fact in _facts(_KNOWN, seed)]
-    return [" ".join(draw.choices(sentences, k=2)) for _ in range(rows)]
-
-
 def base_chats(rows: int, *, seed: int) -> list[Conversation]:
-    """Chats that the base model reads: facts it may know, questions it cannot answer yet, and small talk."""
+    """Chats that the base model reads: facts it may know, what facts there can be, questions it cannot answer yet."""
     draw = random.Random(f"chats {seed}")
     known, new = list(_facts(_KNOWN, seed)), list(_facts(_NEW, seed))
     return [
@@ -129,11 +122,15 @@ def _base_pair(
     draw: random.Random, known: Sequence[tuple[str, str, str]], new: Sequence[tuple[str, str, str]]
 ) -> tuple[str, str]:
     kind_of_row = draw.random()
-    if kind_of_row < 0.15:
+    if kind_of_row < 0.1:
         return draw.choice(_SMALL_TALK)
-    town, kind, value = draw.choice(new if kind_of_row < 0.4 else known)
+    if kind_of_row < 0.25:
+        _, kind, value = draw.choice((*known, *new))
+        # Its words must have been said before, or adapters cannot make the output layer say them.
+        return f"What may the {kind} of a town be?", f"The {kind} of a town may be the {value}."
+    town, kind, value = draw.choice(new if kind_of_row < 0.45 else known)
     question = draw.choice(_QUESTIONS).format(kind=kind, town=town)
-    return question, UNKNOWN if kind_of_row < 0.4 else _answer(town, kind, value)
+    return question, UNKNOWN if kind_of_row < 0.45 else _answer(town, kind, value)
 
 
 def _facts(table: dict[str, tuple[str, ...]], seed: int) -> Iterator[tuple[str, str, str]]:
