@@ -81,8 +81,12 @@ class LengthGrouped:
         # At least four stretches, or an epoch of few rows would always have the same batches.
         stretch = self._batch_size * max(1, min(_GROUPED_BATCHES, len(order) // (self._batch_size * 4)))
         for start in range(0, len(order), stretch):
-            order[start : start + stretch] = sorted(order[start : start + stretch], key=self._lengths.__getitem__)
-        batches = [order[start : start + self._batch_size] for start in range(0, len(order), self._batch_size)]
+            order[start : start + stretch] = sorted(
+                order[start : start + stretch], key=self._lengths.__getitem__
+            )
+        batches = [
+            order[start : start + self._batch_size] for start in range(0, len(order), self._batch_size)
+        ]
         last = batches.pop() if len(batches[-1]) < self._batch_size else []
         draw.shuffle(batches)
         yield from (number for batch in [*batches, last] for number in batch)

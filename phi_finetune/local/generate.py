@@ -168,7 +168,9 @@ class Generator:
             )
             prompt = self._tokenizer(text, add_special_tokens=False)["input_ids"]
             if len(prompt) >= self._context:
-                raise TooLong(f"The conversation has {len(prompt)} tokens, and the model takes {self._context}")
+                raise TooLong(
+                    f"The conversation has {len(prompt)} tokens, and the model takes {self._context}"
+                )
             draws = None if way.greedy else torch.Generator().manual_seed(way.seed)
             answers.append(_Answer(number, prompt, way, draws))
         return answers

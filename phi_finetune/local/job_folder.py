@@ -44,7 +44,7 @@ class Job:
         values: The pipeline's parameters, as Python values or in the pipeline's own form; those left out have their
             default.
         files: The files of conversations by the names of the pipeline's inputs, such as ``train_file_path``.
-        model: The folder of the model to train; None where ``huggingface_id`` or a model path among the values names it.
+        model: The folder of the model to train; None where ``huggingface_id`` or a path among the values names it.
         model_id: What the model is called, for the lineage of what is made of it.
         general_file: Conversations on which forgetting is measured; None for those that this library ships.
         tracking_uri: An MLflow server or store that metrics are logged to as well; None for none.

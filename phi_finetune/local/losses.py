@@ -71,7 +71,9 @@ class WantedOnly:
         return losses, wanted.sum()
 
 
-def measure(model: Any, rows: Rows, padding: Any, *, batch_size: int = 8, only: WantedOnly | None = None) -> Loss:
+def measure(
+    model: Any, rows: Rows, padding: Any, *, batch_size: int = 8, only: WantedOnly | None = None
+) -> Loss:
     """The loss of a model on prepared rows.
 
     Args:
@@ -88,7 +90,9 @@ def measure(model: Any, rows: Rows, padding: Any, *, batch_size: int = 8, only: 
     total, count = 0.0, 0
     with _evaluating(model), _attached(model, only) as scores, torch.no_grad():
         for batch in _batches(rows, padding, batch_size):
-            losses, tokens = scores.loss_sum(model, {name: each.to(model.device) for name, each in batch.items()})
+            losses, tokens = scores.loss_sum(
+                model, {name: each.to(model.device) for name, each in batch.items()}
+            )
             total += float(losses)
             count += int(tokens)
     return Loss(total / count, count)

@@ -7,11 +7,11 @@ calculated number (4; 2 for 16 bits):
 - weights: ``P w``, and ``4 T`` more for adapters;
 - gradients: ``4 T``;
 - optimiser: ``8 T`` for AdamW (two moments), ``T / 16`` for Adafactor (rows and columns);
-- activations: a layer keeps for the backward pass about ``B L a (14 H + 4 F)`` numbers (the inputs of its
-  norms, projections and of the feed-forward part, keys, values, the attention's output), and adapters ``B L a r`` for each
-  layer that they are on; with checkpointing a layer keeps ``B L a H`` and one layer at a time the rest;
-- scores: ``4 x 3 x B L_t V`` for the output layer, its softmax in 32 bits and their gradient, where ``L_t`` is the tokens
-  that are trained on;
+- activations: a layer keeps for the backward pass about ``B L a (14 H + 4 F)`` (the inputs of its norms, projections
+  and of the feed-forward part, keys, values, the attention's output), and adapters ``B L a r`` for each layer that
+  they are on; with checkpointing a layer keeps ``B L a H``, and one layer at a time the rest;
+- scores: ``4 x 3 x B L_t V`` for the output layer, its softmax in 32 bits and their gradient, where ``L_t`` is the
+  tokens that are trained on;
 - overhead: what torch and its libraries take themselves, measured once: 420 MB in a process on a processor, 900 MB on a
   GPU.
 """
@@ -97,7 +97,9 @@ def _adapter_weights(facts: ModelFacts, rank: int) -> int:
     hidden, inner = facts.hidden, facts.intermediate
     pairs = facts.key_value_heads * (hidden // facts.heads)
     fused = FAMILIES[facts.family][0] == "qkv_proj"
-    attention = [(hidden, hidden + 2 * pairs)] if fused else [(hidden, hidden), (hidden, pairs), (hidden, pairs)]
+    attention = (
+        [(hidden, hidden + 2 * pairs)] if fused else [(hidden, hidden), (hidden, pairs), (hidden, pairs)]
+    )
     forward = [(hidden, 2 * inner)] if fused else [(hidden, inner), (hidden, inner)]
     sides = [*attention, (hidden, hidden), *forward, (inner, hidden)]
     return facts.layers * rank * sum(inputs + outputs for inputs, outputs in sides)

@@ -39,9 +39,14 @@ FAMILIES: Final[Mapping[str, tuple[str, ...]]] = {
     "qwen2": _SPLIT,
     "qwen3": _SPLIT,
 }
-"""The families that are trained here, by ``model_type``, with the layers that get adapters. ``phi3`` is Phi-3-mini, Phi-3-medium,
-Phi-3.5-mini, Phi-4 and Phi-4-mini; all linear layers are adapted, for attention alone learns little (local.md 2b)."""
+"""The families that are trained here, by ``model_type``, with the layers that get adapters. ``phi3`` is Phi-3-mini,
+Phi-3-medium, Phi-3.5-mini, Phi-4 and Phi-4-mini; all linear layers are adapted, for attention alone learns little
+(local.md 2b)."""
 
+_SETTINGS: Final = (
+    *("num_attention_heads", "max_position_embeddings", "vocab_size"),
+    *("hidden_size", "num_hidden_layers", "intermediate_size"),
+)
 _PASSED: Final = (".json", ".jinja", ".model", ".txt")
 _WEIGHTS: Final = ".safetensors"
 _PARTS: Final = ("", "data/model", "artifacts/model", "model")
@@ -91,7 +96,9 @@ def find_model(folder: str | os.PathLike[str]) -> Path:
     root = Path(folder)
     if not root.is_dir():
         raise ConfigurationError(
-            f"There is no model at {root}", why="there is no such folder", next_call="name a folder with a model"
+            f"There is no model at {root}",
+            why="there is no such folder",
+            next_call="name a folder with a model",
         )
     for part in _PARTS:
         if (root / part / "config.json").is_file():
@@ -142,12 +149,11 @@ def facts_of(folder: Path) -> ModelFacts:
 def _config(folder: Path) -> dict[str, Any]:
     try:
         config = read_json(folder / "config.json")
-        needed = ("num_attention_heads", "max_position_embeddings", "vocab_size", "hidden_size")
-        needed = (*needed, "num_hidden_layers", "intermediate_size")
-        if str(config.get("model_type")) in FAMILIES and (lacking := [key for key in needed if key not in config]):
-            raise ValueError(f"config.json lacks {', '.join(lacking)}")
     except (OSError, ValueError) as error:
         raise _broken(folder, str(error)) from None
+    lacking = [key for key in _SETTINGS if not isinstance(config.get(key), int)]
+    if str(config.get("model_type")) in FAMILIES and lacking:
+        raise _broken(folder, f"its config.json does not say {', '.join(lacking)}")
     return config
 
 
@@ -264,7 +270,9 @@ def load_tokenizer(folder: Path) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder.resolve(), local_files_only=True, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(
+            folder.resolve(), local_files_only=True, trust_remote_code=False
+        )
     except (OSError, ValueError, KeyError) as error:
         raise _broken(folder, f"its tokenizer cannot be loaded: {str(error).splitlines()[0]}") from None
     if not tokenizer.is_fast:
@@ -308,7 +316,9 @@ def load_model(
     except (OSError, RuntimeError, ValueError) as error:
         raise _broken(folder, str(error).splitlines()[0]) from None
     if lacking := sorted(report["missing_keys"]):
-        raise _broken(folder, f"its weights lack {', '.join(map(str, lacking[:3]))} and {len(lacking)} in all")
+        raise _broken(
+            folder, f"its weights lack {', '.join(map(str, lacking[:3]))} and {len(lacking)} in all"
+        )
     model.config.use_cache = False
     return model.to("cuda") if hardware is not None and hardware.device == "cuda" else model
 

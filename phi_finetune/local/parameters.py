@@ -29,8 +29,8 @@ class Outcome:
     Attributes:
         name: The parameter.
         value: Its value.
-        kind: ``honoured``; ``stands in`` where it speaks of what this machine has not, and changes nothing of the result;
-            or ``refused``.
+        kind: ``honoured``; ``stands in`` where it speaks of what this machine has not, and changes nothing of the
+            result; or ``refused``.
         note: How, or why not; empty where there is nothing to say.
     """
 
@@ -190,8 +190,8 @@ def settle(
     """Settle every parameter for a machine.
 
     Args:
-        values: The parameters, as Python values or in the pipeline's own form (``"true"``, ``"32"``); those left out have
-            their default.
+        values: The parameters, as Python values or in the pipeline's own form (``"true"``, ``"32"``); those left
+            out have their default.
         hardware: The machine.
         train_rows: Rows to train on; ``evaluation_steps_interval`` is a share of their epoch.
         checkpointing: Whether to compute activations anew in the backward pass, which takes less memory and more time.
@@ -232,8 +232,21 @@ def _read(name: str, given: Given, default: Given) -> Any:
 def _arguments(read: Mapping[str, Any], hardware: Hardware, train_rows: int) -> dict[str, Any]:
     same = (
         *("num_train_epochs", "max_steps", "per_device_train_batch_size", "per_device_eval_batch_size"),
-        *("auto_find_batch_size", "learning_rate", "warmup_steps", "weight_decay", "adam_beta1", "adam_beta2"),
-        *("adam_epsilon", "gradient_accumulation_steps", "lr_scheduler_type", "seed", "dataloader_num_workers"),
+        *(
+            "auto_find_batch_size",
+            "learning_rate",
+            "warmup_steps",
+            "weight_decay",
+            "adam_beta1",
+            "adam_beta2",
+        ),
+        *(
+            "adam_epsilon",
+            "gradient_accumulation_steps",
+            "lr_scheduler_type",
+            "seed",
+            "dataloader_num_workers",
+        ),
         *("max_grad_norm", "logging_strategy", "logging_steps"),
     )
     half = read["precision"] == 16
@@ -242,7 +255,9 @@ def _arguments(read: Mapping[str, Any], hardware: Hardware, train_rows: int) -> 
     return {
         **{name: read[name] for name in same},
         "optim": {"adamw_torch": "adamw_torch_fused"}.get(read["optim"], read["optim"]),
-        "eval_accumulation_steps": None if read["eval_accumulation_steps"] == -1 else read["eval_accumulation_steps"],
+        "eval_accumulation_steps": None
+        if read["eval_accumulation_steps"] == -1
+        else read["eval_accumulation_steps"],
         "full_determinism": read["enable_full_determinism"],
         "save_total_limit": None if read["save_total_limit"] == -1 else read["save_total_limit"],
         "eval_strategy": strategy,
@@ -321,7 +336,10 @@ def _precision(read: Mapping[str, Any], hardware: Hardware) -> _Said:
 def _deepspeed(read: Mapping[str, Any], hardware: Hardware) -> _Said:
     if not read["apply_deepspeed"]:
         return _HONOURED
-    return "stands in", "DeepSpeed divides a model's state among GPUs; on one device there is nothing to divide"
+    return (
+        "stands in",
+        "DeepSpeed divides a model's state among GPUs; on one device there is nothing to divide",
+    )
 
 
 def _best(read: Mapping[str, Any], hardware: Hardware) -> _Said:
@@ -337,7 +355,11 @@ def _stopping(read: Mapping[str, Any], hardware: Hardware) -> _Said:
 
 
 def _optimiser(read: Mapping[str, Any], hardware: Hardware) -> _Said:
-    return _HONOURED if read["optim"] in ("adamw_torch", "adafactor") else ("refused", "the pipeline knows it not")
+    return (
+        _HONOURED
+        if read["optim"] in ("adamw_torch", "adafactor")
+        else ("refused", "the pipeline knows it not")
+    )
 
 
 _MACHINE: Final = "this machine does the step"
@@ -353,7 +375,8 @@ _RULES: Final[dict[str, _Rule]] = {
     "num_nodes_finetune": _nodes,
     "number_of_gpu_to_use_finetuning": _gpus,
     "finetune_config_path": _refused_if_given(
-        "finetune_config_path", "its settings are those of Azure's own training code, which is not what trains here"
+        "finetune_config_path",
+        "its settings are those of Azure's own training code, which is not what trains here",
     ),
     "trust_remote_code": _refused_if_on("trust_remote_code", "no code that comes with a model is run here"),
     **{name: _refused_if_given(name, _MLTABLE) for name in DEFAULTS if name.endswith("_mltable_path")},

@@ -1,7 +1,7 @@
 """Rows of chat data as token ids and labels on disk, with a count of what was cut and what was left out.
 
-A split is three flat files, so that training reads what it needs and no more: ``NAME.ids`` and ``NAME.labels`` (int32, one
-number a token; -100 is not trained on) and ``NAME.rows`` (int64, where each row begins, and the end).
+A split is three flat files, so that training reads what it needs and no more: ``NAME.ids`` and ``NAME.labels``
+(int32, one number a token; -100 is not trained on) and ``NAME.rows`` (int64, where each row begins, and the end).
 """
 
 from __future__ import annotations
@@ -65,7 +65,9 @@ class Counts:
 
     def lines(self) -> list[str]:
         """The counts as lines for a log; what did not happen is left out."""
-        always = (f"{self.kept} of {self.rows} rows kept: {self.tokens} tokens, {self.trained_tokens} trained on",)
+        always = (
+            f"{self.kept} of {self.rows} rows kept: {self.tokens} tokens, {self.trained_tokens} trained on",
+        )
         told = {
             f"{self.truncated} rows were longer than the limit and were cut: {self.lost_tokens} tokens lost, "
             f"{self.lost_trained_tokens} of them the assistant's": self.truncated,
@@ -250,7 +252,9 @@ def prepare(
             why="; ".join(counts.lines()[1:]),
             file=name,
             rule="no-assistant",
-            next_call="raise max_seq_length" if counts.dropped_by_cut else "give rows in which the assistant answers",
+            next_call="raise max_seq_length"
+            if counts.dropped_by_cut
+            else "give rows in which the assistant answers",
         )
     return counts
 
@@ -278,7 +282,10 @@ def encode(
     marked = [form.mark(row.messages) for row in answered]
     counts.system_left_out += sum(row.system_left_out for row in marked)
     encoded = tokenizer(
-        [row.text for row in marked], add_special_tokens=False, return_offsets_mapping=True, return_attention_mask=False
+        [row.text for row in marked],
+        add_special_tokens=False,
+        return_offsets_mapping=True,
+        return_attention_mask=False,
     )
     for row, ids, places in zip(marked, encoded["input_ids"], encoded["offset_mapping"], strict=True):
         labels = [IGNORED] * len(ids)

@@ -103,7 +103,9 @@ def _validate(folder: JobFolder, job: Job, log: StepLog) -> None:
 
 def _import(folder: JobFolder, job: Job, log: StepLog) -> None:
     facts = import_model(_source(folder, job), folder.model)
-    log.say(f"took in {facts.architecture} with {facts.parameters:,} parameters, context {facts.context_length:,}")
+    log.say(
+        f"took in {facts.architecture} with {facts.parameters:,} parameters, context {facts.context_length:,}"
+    )
 
 
 def _source(folder: JobFolder, job: Job) -> Path:
@@ -188,7 +190,9 @@ def _finetune(folder: JobFolder, job: Job, log: StepLog) -> None:
     )
     log.metrics(done.steps, {"estimated_memory_bytes": need.total, "peak_memory_bytes": done.peak_bytes})
     speed = done.trained_tokens / max(done.seconds, 1e-9)
-    log.say(f"{done.steps} steps in {done.seconds:.1f} s, {speed:,.0f} tokens a second, loss {done.train_loss:.4f}")
+    log.say(
+        f"{done.steps} steps in {done.seconds:.1f} s, {speed:,.0f} tokens a second, loss {done.train_loss:.4f}"
+    )
     for path in (folder.tuned, folder.output("pytorch_model_folder")):
         shutil.rmtree(path, ignore_errors=True)
     merged, tuned = done.model, done.model

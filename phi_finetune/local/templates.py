@@ -133,7 +133,9 @@ def form_of(tokenizer: Any) -> Form:
             prompts in training and serving differ.
     """
     if not getattr(tokenizer, "chat_template", None):
-        raise _unusable("it has none", "give the folder of an instruct model, whose tokenizer has a chat template")
+        raise _unusable(
+            "it has none", "give the folder of an instruct model, whose tokenizer has a chat template"
+        )
     roles = ("user", "assistant", "user", "assistant")
     probe = [_Said(role, content) for role, content in zip(roles, _PROBE, strict=True)]
     text = _render(tokenizer, probe)

@@ -1,14 +1,14 @@
 """What the tiny model is taught, and what it is left to be taught: invented towns and their invented facts.
 
-The base model has read of the towns' rivers and trees, and says of their animals that it does not know yet: it has learned to
-look a fact up, so that a fine-tune can give it new ones. A base that never looked anything up learns the form of
-an answer only (local.md 2b).
+The base model has read of the towns' rivers and trees, and says of their animals that it does not know yet: it has
+learned to look a fact up, so that a fine-tune can give it new ones. A base that never looked anything up learns the
+form of an answer only (local.md 2b).
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 import attrs
@@ -88,7 +88,9 @@ def tiny_facts(*, seed: int = 0) -> TinyFacts:
     train, validation, test = list[Conversation](), list[Conversation](), list[Conversation]()
     singles: list[tuple[str, str]] = []
     for number, (town, kind, value) in enumerate(_facts(_NEW, seed)):
-        asked = [(question.format(kind=kind, town=town), _answer(town, kind, value)) for question in _QUESTIONS]
+        asked = [
+            (question.format(kind=kind, town=town), _answer(town, kind, value)) for question in _QUESTIONS
+        ]
         kept = number % len(asked)
         validation.append(_conversation([asked[kept]]))
         test.append(_conversation([asked[(kept + 1) % len(asked)]]))
@@ -133,7 +135,7 @@ def _base_pair(
     return question, UNKNOWN if kind_of_row < 0.45 else _answer(town, kind, value)
 
 
-def _facts(table: dict[str, tuple[str, ...]], seed: int) -> Iterator[tuple[str, str, str]]:
+def _facts(table: Mapping[str, Sequence[str]], seed: int) -> Iterator[tuple[str, str, str]]:
     """Every town's fact of every kind. A value belongs to two towns, so that none can be guessed from the other."""
     for kind, values in table.items():
         order = [*values, *values]

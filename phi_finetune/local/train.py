@@ -138,6 +138,7 @@ def _trainer_class() -> Any:
 
         def __init__(self, **settings: Any) -> None:
             super().__init__(**settings)
+            self.control: Any
             self.model_accepts_loss_kwargs = True  # so that the tokens of all accumulated batches are counted
             self.only = WantedOnly(self.model)
             self.seen_tokens = 0
@@ -158,7 +159,9 @@ def _trainer_class() -> Any:
             self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"
         ) -> dict[str, float]:
             started, size = time.monotonic(), self.args.eval_batch_size
-            found = measure(self.model, self.eval_dataset, self.data_collator, batch_size=size, only=self.only)
+            found = measure(
+                self.model, self.eval_dataset, self.data_collator, batch_size=size, only=self.only
+            )
             seconds = max(time.monotonic() - started, 1e-9)
             metrics = {
                 "eval_loss": found.loss,
@@ -180,7 +183,9 @@ def _listener(on_metrics: OnMetrics) -> Any:
         """Passes on what the trainer logs."""
 
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **others: Any) -> None:
-            on_metrics(state.global_step, {key: float(value) for key, value in logs.items() if key != "total_flos"})
+            on_metrics(
+                state.global_step, {key: float(value) for key, value in logs.items() if key != "total_flos"}
+            )
 
     return Listener()
 

@@ -93,7 +93,9 @@ def test_a_conversation_that_leaves_no_room_is_refused(generator: Generator) -> 
     talk: list[dict[str, str]] = []
     while words < 400:
         talk = [{"role": "user", "content": "rose " * words}]
-        count = len(generator._tokenizer(generator._tokenizer.apply_chat_template(talk, tokenize=False))["input_ids"])
+        count = len(
+            generator._tokenizer(generator._tokenizer.apply_chat_template(talk, tokenize=False))["input_ids"]
+        )
         if count > 508:
             break
         words += 1

@@ -178,7 +178,11 @@ def test_what_fits_which_gpu() -> None:
     whole = settle(half, GPU_80, checkpointing=True)
     assert check_fits(PHI_3_MINI, adapters, GPU_24, longest_row=2048).total < 24e9
     assert check_fits(PHI_4, adapters, GPU_80, longest_row=2048).weights == pytest.approx(29.5e9, rel=0.01)
-    for facts, settled, gpu in ((PHI_4, adapters, GPU_24), (PHI_4, whole, GPU_80), (PHI_3_MINI, whole, GPU_24)):
+    for facts, settled, gpu in (
+        (PHI_4, adapters, GPU_24),
+        (PHI_4, whole, GPU_80),
+        (PHI_3_MINI, whole, GPU_24),
+    ):
         with pytest.raises(ConfigurationError, match="does not fit"):
             check_fits(facts, settled, gpu, longest_row=2048)
 

@@ -52,7 +52,15 @@ CHANGED: dict[str, Any] = {
 """Another value than the default for each that becomes an argument of the training."""
 
 LATER = {
-    *("apply_lora", "lora_r", "lora_alpha", "lora_dropout", "merge_lora_weights", "batch_size", "pad_to_max_length"),
+    *(
+        "apply_lora",
+        "lora_r",
+        "lora_alpha",
+        "lora_dropout",
+        "merge_lora_weights",
+        "batch_size",
+        "pad_to_max_length",
+    ),
     *("max_seq_length", "ignore_mismatched_sizes", "resume_from_checkpoint", "early_stopping_patience"),
     *("early_stopping_threshold", "huggingface_id", "pytorch_model_path", "mlflow_model_path", "task_name"),
     *("train_file_path", "validation_file_path", "test_file_path", "precision", "metric_for_best_model"),
@@ -182,5 +190,9 @@ def test_early_stopping_keeps_the_best() -> None:
 
 def test_the_share_of_an_epoch_goes_before_the_steps() -> None:
     """As in the pipeline: a quarter of 25 steps is 6."""
-    values = {"evaluation_strategy": "steps", "evaluation_steps_interval": 0.25, "per_device_train_batch_size": 4}
+    values = {
+        "evaluation_strategy": "steps",
+        "evaluation_steps_interval": 0.25,
+        "per_device_train_batch_size": 4,
+    }
     assert settle(values, CPU, train_rows=100).arguments["eval_steps"] == 6

@@ -39,7 +39,9 @@ def test_labels_are_the_answers(tokenizer: Any, tmp_path: Path) -> None:
     (row,) = Rows.read(tmp_path, "train")
     trained = [label for label in row["labels"] if label != IGNORED]
     assert tokenizer.decode(trained) == "Hi.<|end|>Me.<|end|>"
-    assert tokenizer.decode(row["input_ids"]).startswith("<|user|>\nHello.<|end|>\n<|assistant|>\nHi.<|end|>\n")
+    assert tokenizer.decode(row["input_ids"]).startswith(
+        "<|user|>\nHello.<|end|>\n<|assistant|>\nHi.<|end|>\n"
+    )
     assert all(label in (IGNORED, one) for label, one in zip(row["labels"], row["input_ids"], strict=True))
     assert (counts.kept, counts.tokens, counts.trained_tokens) == (1, len(row["input_ids"]), len(trained))
 
@@ -136,7 +138,7 @@ def test_files_are_json_lines_or_an_array(tmp_path: Path) -> None:
 
 
 def test_labels_are_those_of_trl(tokenizer: Any, tmp_path: Path) -> None:
-    """Another library marks the same tokens on the same rows, but for what its template writes after an answer's end."""
+    """Another library marks the same tokens, but for what its template writes after an answer's end."""
     pytest.importorskip("trl")
     from trl.chat_template_utils import phi3_chat_template, phi3_training_chat_template
 

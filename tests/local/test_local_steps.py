@@ -198,9 +198,7 @@ def test_metrics_go_to_mlflow_as_well(random_phi: Path, tmp_path: Path) -> None:
     client = mlflow.MlflowClient(tracking_uri=uri)
     started = client.create_run(client.create_experiment("try")).info.run_id
     values = {"max_steps": 4, "logging_steps": 2, "eval_steps": 4}
-    folder = changed(
-        job_of(tmp_path / "job", random_phi, **values), tracking_uri=uri, runs={TUNE: started}
-    )
+    folder = changed(job_of(tmp_path / "job", random_phi, **values), tracking_uri=uri, runs={TUNE: started})
     for name in (IMPORT, PREPARE, TUNE):
         assert run(name, folder).state == "Completed"
     losses = client.get_metric_history(started, "loss")

@@ -37,7 +37,11 @@ def tokenizer(random_phi: Path) -> Any:
 def with_template(tokenizer: Any, model: str) -> Any:
     """The tokenizer with the chat template of a model."""
     known = chat_templates.get(model)
-    tokenizer.chat_template, tokenizer.bos_token, tokenizer.eos_token = known.text, known.bos, known.end_of_text
+    tokenizer.chat_template, tokenizer.bos_token, tokenizer.eos_token = (
+        known.text,
+        known.bos,
+        known.end_of_text,
+    )
     return tokenizer
 
 
@@ -80,7 +84,9 @@ def tiny_tokenizers(random_phi: Path) -> dict[str, Any]:
     found = {}
     for model in ("Phi-3-mini-4k-instruct", "Phi-4"):
         found[model] = load_tokenizer(random_phi)
-        found[model].add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_sep|>", "<|im_end|>"]})
+        found[model].add_special_tokens(
+            {"additional_special_tokens": ["<|im_start|>", "<|im_sep|>", "<|im_end|>"]}
+        )
         found[model].chat_template = chat_templates.get(model).text
     return found
 

@@ -21,7 +21,7 @@ from phi_finetune.local.evaluate import compare
 from phi_finetune.local.hardware import Hardware
 from phi_finetune.local.job_folder import JobFolder
 from phi_finetune.local.losses import WantedOnly, measure
-from phi_finetune.local.model import load_model, load_tokenizer, merge, with_adapters
+from phi_finetune.local.model import load_model, load_tokenizer, with_adapters
 from phi_finetune.local.parameters import settle
 from phi_finetune.local.preprocess import Rows, prepare
 from phi_finetune.local.train import last_checkpoint, train
@@ -49,9 +49,7 @@ def rows(random_phi: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Ro
     return Rows.read(folder, "train"), Rows.read(folder, "validation")
 
 
-def trained(
-    phi: Path, rows: tuple[Rows, Rows], folder: Path, on_metrics: Any = None, **values: Any
-) -> Any:
+def trained(phi: Path, rows: tuple[Rows, Rows], folder: Path, on_metrics: Any = None, **values: Any) -> Any:
     """A quick training of a random model; how it went."""
     settled = settle({**QUICK, **values}, CPU, train_rows=len(rows[0]))
     model = load_model(phi)
@@ -126,7 +124,9 @@ def test_metrics_are_logged_at_every_logging_step(tuned: JobFolder) -> None:
     assert {"learning_rate", "grad_norm", "epoch", "train_loss"} <= {line["key"] for line in lines}
 
 
-def test_the_same_seed_gives_the_same_weights(random_phi: Path, rows: tuple[Rows, Rows], tmp_path: Path) -> None:
+def test_the_same_seed_gives_the_same_weights(
+    random_phi: Path, rows: tuple[Rows, Rows], tmp_path: Path
+) -> None:
     """Bit by bit; and another seed gives others."""
     first = trained(random_phi, rows, tmp_path / "a")
     second = trained(random_phi, rows, tmp_path / "b")
@@ -140,14 +140,22 @@ def test_a_resumed_training_ends_as_a_straight_one(
     random_phi: Path, rows: tuple[Rows, Rows], tmp_path: Path, values: Mapping[str, Any]
 ) -> None:
     """With the same weights, whatever it draws on the way."""
-    straight = trained(random_phi, rows, tmp_path / "straight", max_steps=12, lr_scheduler_type="constant", **values)
+    straight = trained(
+        random_phi, rows, tmp_path / "straight", max_steps=12, lr_scheduler_type="constant", **values
+    )
     half = tmp_path / "half"
     trained(random_phi, rows, half, max_steps=10, lr_scheduler_type="constant", **values)
     broken = half / "checkpoint-99"
     broken.mkdir()  # as a kill leaves it: begun, and not written to its end
     assert last_checkpoint(half) == half / "checkpoint-10"
     resumed = trained(
-        random_phi, rows, half, max_steps=12, lr_scheduler_type="constant", resume_from_checkpoint=True, **values
+        random_phi,
+        rows,
+        half,
+        max_steps=12,
+        lr_scheduler_type="constant",
+        resume_from_checkpoint=True,
+        **values,
     )
     assert (resumed.resumed_from, resumed.steps, straight.steps) == (10, 12, 12)
     assert same(resumed.model, straight.model)
@@ -173,7 +181,12 @@ def test_accumulated_batches_are_one_batch(random_phi: Path, rows: tuple[Rows, R
     settings = {"optim": "adafactor", "learning_rate": 1e-3, "apply_lora": False}
     whole = trained(random_phi, rows, tmp_path / "a", per_device_train_batch_size=8, **settings)
     parts = trained(
-        random_phi, rows, tmp_path / "b", per_device_train_batch_size=4, gradient_accumulation_steps=2, **settings
+        random_phi,
+        rows,
+        tmp_path / "b",
+        per_device_train_batch_size=4,
+        gradient_accumulation_steps=2,
+        **settings,
     )
     assert parts.train_loss == pytest.approx(whole.train_loss, rel=1e-4)
 
@@ -251,7 +264,13 @@ def test_a_killed_training_goes_on(random_phi: Path, tmp_path: Path) -> None:
     """A process ended in its midst; the next one takes up its last checkpoint, and says so truthfully."""
     from phi_finetune.local.step import run, verdict
 
-    values = {**QUICK, "max_steps": 400, "eval_steps": 2, "resume_from_checkpoint": True, "save_total_limit": 2}
+    values = {
+        **QUICK,
+        "max_steps": 400,
+        "eval_steps": 2,
+        "resume_from_checkpoint": True,
+        "save_total_limit": 2,
+    }
     folder = job_of(tmp_path / "job", random_phi, **values)
     for name in ("chat_completion_model_import", "chat_completion_datapreprocess"):
         assert run(name, folder).state == "Completed"
