@@ -10,30 +10,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import attrs
 
 from phi_finetune.catalog.chat_templates import Turn
 from phi_finetune.errors import InvalidData, InvalidParameter
 
-__all__ = ["Form", "Marked", "Span", "Tokenizer", "form_of"]
+__all__ = ["Form", "Marked", "Span", "form_of"]
 
 _PROBE = ("Is this one?", "It is one.", "And this two?", "It is two.")
-
-
-class Tokenizer(Protocol):
-    """What is needed of a tokenizer of transformers."""
-
-    chat_template: Any
-
-    def __call__(self, text: Any, **settings: Any) -> Any:
-        """Tokenize."""
-        ...
-
-    def apply_chat_template(self, conversation: Any, **settings: Any) -> Any:
-        """Write out a conversation."""
-        ...
 
 
 @attrs.frozen

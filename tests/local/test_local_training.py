@@ -77,7 +77,7 @@ def test_the_base_does_not_know_and_the_tuned_model_does(tuned: JobFolder) -> No
     assert metrics["exact_after"] >= 0.7
     assert sum(one["before"] == "I do not know that yet." for one in answers) >= 30
     for name in ("validation", "test"):
-        assert metrics[f"{name}_loss_after"] < metrics[f"{name}_loss_before"] / 4
+        assert metrics[f"{name}_loss_after"] < metrics[f"{name}_loss_before"] / 3
         assert math.isclose(metrics[f"{name}_perplexity_after"], math.exp(metrics[f"{name}_loss_after"]))
 
 
@@ -115,7 +115,7 @@ def test_metrics_are_logged_at_every_logging_step(tuned: JobFolder) -> None:
     lines = list(tuned.step("chat_completion_finetune").metrics())
     losses = [(line["step"], line["value"]) for line in lines if line["key"] == "loss"]
     evaluations = [line["value"] for line in lines if line["key"] == "eval_loss"]
-    assert [step for step, _ in losses] == list(range(20, 501, 20))
+    assert [step for step, _ in losses] == list(range(20, 401, 20))
     assert losses[-1][1] < losses[0][1] / 4
     assert len(evaluations) == 5
     assert evaluations[-1] == pytest.approx(
@@ -206,13 +206,13 @@ def test_checkpointed_activations_change_nothing(
 def test_half_precision_trains(random_phi: Path, rows: tuple[Rows, Rows], tmp_path: Path) -> None:
     """In bfloat16, with the loss a little other."""
     new = Hardware("cpu", "a newer one", 0, 8 * 10**9, bf16=True)
-    settled = settle({**QUICK, "precision": 16}, new)
+    settled = settle({**QUICK, "precision": 16, "learning_rate": 1e-4}, new)
     assert settled.lora is not None
     model = with_adapters(load_model(random_phi), settled.lora, seed=42)
     done = train(model, *rows, settled, tmp_path / "a", pad_id=3)
-    plain = trained(random_phi, rows, tmp_path / "b")
+    plain = trained(random_phi, rows, tmp_path / "b", learning_rate=1e-4)
     assert done.train_loss != plain.train_loss
-    assert done.train_loss == pytest.approx(plain.train_loss, rel=0.02)
+    assert done.train_loss == pytest.approx(plain.train_loss, rel=0.01)
 
 
 def test_our_loss_is_that_of_transformers(random_phi: Path, rows: tuple[Rows, Rows]) -> None:
