@@ -12,11 +12,24 @@ import attrs
 import pytest
 
 from phi_finetune.errors import ConfigurationError, InvalidParameter, UntrustedModel
+from phi_finetune.local import tiny_facts
+from phi_finetune.local.batches import Padding
 from phi_finetune.local.hardware import Hardware
 from phi_finetune.local.job_folder import JobFolder
+from phi_finetune.local.losses import measure
 from phi_finetune.local.memory import check_fits, estimate, what_would_fit
-from phi_finetune.local.model import ModelFacts, facts_of, find_model, import_model, load_model, with_adapters
+from phi_finetune.local.model import (
+    FAMILIES,
+    ModelFacts,
+    facts_of,
+    find_model,
+    import_model,
+    load_model,
+    load_tokenizer,
+    with_adapters,
+)
 from phi_finetune.local.parameters import settle
+from phi_finetune.local.preprocess import Rows, prepare
 
 CPU = Hardware("cpu", "a processor", 0, 8 * 10**9, bf16=False)
 GPU_24, GPU_80 = (Hardware("cuda", f"a GPU of {size} GB", 1, size * 10**9, bf16=True) for size in (24, 80))
@@ -194,3 +207,33 @@ def test_what_would_fit_is_said() -> None:
         check_fits(PHI_3_MINI, settled, GPU_24, longest_row=512)
     assert "apply_lora=True" in str(caught.value.next_call)
     assert what_would_fit(PHI_4, settled, GPU_24, longest_row=512) == ()
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_every_family_is_trained(family: str, random_phi: Path, tmp_path: Path) -> None:
+    """Its layers have the names that adapters are put on, and the estimate knows their sizes."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    sizes = {"vocab_size": 640, "hidden_size": 64, "intermediate_size": 96, "max_position_embeddings": 128}
+    heads = {"num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16}
+    ends = {"pad_token_id": 3, "bos_token_id": 1, "eos_token_id": 3}
+    config = AutoConfig.for_model(family, **sizes, **heads, **ends)
+    folder = Path(shutil.copytree(random_phi, tmp_path / family))
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    facts = import_model(folder, tmp_path / "in")
+    settled = settle({"apply_lora": True, "lora_r": 2}, CPU)
+    assert settled.lora is not None
+    model = with_adapters(load_model(tmp_path / "in"), settled.lora, seed=0)
+    trained = sum(each.numel() for each in model.parameters() if each.requires_grad)
+    assert estimate(facts, settled, CPU, longest_row=1).gradients == 4 * trained
+    layers = {
+        name.split(".lora_")[0].rpartition(".")[2] for name, _ in model.named_parameters() if "lora_" in name
+    }
+    assert layers == set(FAMILIES[family])
+    loss = measure(model, _rows(tmp_path / "in", tmp_path), Padding(3)).loss
+    assert 4 < loss < 9  # about log 640: it learned nothing
+
+
+def _rows(model: Path, folder: Path) -> Rows:
+    prepare(tiny_facts().validation, load_tokenizer(model), folder, "rows")
+    return Rows.read(folder, "rows")
