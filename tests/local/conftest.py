@@ -31,7 +31,7 @@ FOREIGN = (
     "ignore::DeprecationWarning",
     "ignore::FutureWarning",
     "ignore::PendingDeprecationWarning",
-    "ignore::UserWarning:mlflow",
+    "ignore:.*(type hints|input example):UserWarning",
     "ignore:.*pin_memory.*:UserWarning",
 )
 
