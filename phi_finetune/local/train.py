@@ -145,7 +145,7 @@ def _trainer_class() -> Any:
 
         def _get_train_sampler(self, train_dataset: Any = None) -> Any:
             arguments = self.args
-            size = self._train_batch_size * arguments.gradient_accumulation_steps
+            size = arguments.train_batch_size * arguments.gradient_accumulation_steps
             return LengthGrouped(self.train_dataset.lengths(), size, seed=arguments.seed)
 
         def compute_loss(

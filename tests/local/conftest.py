@@ -31,7 +31,7 @@ FOREIGN = (
     "ignore::DeprecationWarning",
     "ignore::FutureWarning",
     "ignore::PendingDeprecationWarning",
-    "ignore:.*(type hints|input example):UserWarning",
+    "ignore:.*(type hint|input example):UserWarning",
     "ignore:.*pin_memory.*:UserWarning",
 )
 
