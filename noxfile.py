@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import nox
@@ -61,6 +62,19 @@ def tests(session: nox.Session) -> None:
     """Run the tests against the installed wheel; arguments after ``--`` go to pytest."""
     _install(session, "--group", "test", ".[plot]")
     session.run("pytest", *session.posargs)
+
+
+@nox.session(name="tests-local", venv_backend="venv")
+def tests_local(session: nox.Session) -> None:
+    """Run the tests that train and answer for real; the variable TORCH names another torch to do it with.
+
+    It is pip that installs, since its settings say where torch's builds for processors are; where they say nothing,
+    Linux gets the build for CUDA, which works too and is gigabytes larger.
+    """
+    torch = os.environ.get("TORCH", "torch==2.13.0")
+    _install(session, torch)  # alone and first, so that nothing else decides which
+    _install(session, "--group", "test", ".[local,plot]", torch, "trl>=1.16,<2")
+    session.run("pytest", "tests/local", *session.posargs, env={"OMP_NUM_THREADS": "1"})
 
 
 @nox.session

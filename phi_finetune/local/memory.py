@@ -1,0 +1,182 @@
+"""How much memory a fine-tune takes, told before it begins, and what would fit.
+
+All numbers are bytes. With P the weights, T those that are trained, B rows of L tokens in a batch, H the width, F the
+feed-forward width, N layers, A heads, V the vocabulary, w bytes a stored weight (4, or 2 for 16 bits), and a bytes a
+calculated number (4; 2 for 16 bits):
+
+- weights: ``P w``, and ``4 T`` more for adapters;
+- gradients: ``4 T``;
+- optimiser: ``8 T`` for AdamW (two moments), ``T / 16`` for Adafactor (rows and columns);
+- activations: a layer keeps for the backward pass ``B L a (20 H + 5 F)``, and ``10 B L a H`` more with adapters; with
+  checkpointing a layer keeps ``B L a H``, and one layer at a time the rest. Counting what autograd keeps gives
+  13 H + 4 F; the numbers here are what a process was measured to take on a processor (transformers 5.24, F = 3 H), with
+  what the backward pass holds for a while and what the allocator does not give back;
+- scores: ``4 x 3 x B L_t V`` for the output layer, its softmax in 32 bits and their gradient, where ``L_t`` is the
+  tokens that are trained on;
+- overhead: what torch and its libraries take themselves: 530 MB in a process on a processor, as measured; 900 MB on a
+  GPU, which is assumed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+import attrs
+
+from phi_finetune.errors import ConfigurationError
+from phi_finetune.local.hardware import Hardware
+from phi_finetune.local.model import FAMILIES, ModelFacts
+from phi_finetune.local.parameters import Lora, Settled
+
+__all__ = ["MemoryEstimate", "check_fits", "estimate", "what_would_fit"]
+
+_OVERHEAD: Final = {"cpu": 530_000_000, "cuda": 900_000_000}
+_SPARE: Final = 0.92
+"""The share of the memory that may be planned with: some is lost between what is allocated."""
+
+
+@attrs.frozen
+class MemoryEstimate:
+    """The memory of a fine-tune at its fullest, in bytes.
+
+    Attributes:
+        weights: The model and its adapters.
+        gradients: Of what is trained.
+        optimizer: The optimiser's own numbers.
+        activations: What the forward pass keeps for the backward pass, with the output layer's scores.
+        overhead: What torch itself takes.
+    """
+
+    weights: int
+    gradients: int
+    optimizer: int
+    activations: int
+    overhead: int
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return self.weights + self.gradients + self.optimizer + self.activations + self.overhead
+
+    def __str__(self) -> str:
+        parts = {name: value for name, value in attrs.asdict(self).items() if value}
+        told = ", ".join(f"{name} {_shown(value)}" for name, value in parts.items())
+        return f"{_shown(self.total)}: {told}"
+
+
+def estimate(
+    facts: ModelFacts, settled: Settled, hardware: Hardware, *, longest_row: int, trained_share: float = 1.0
+) -> MemoryEstimate:
+    """The memory that a fine-tune will take at its fullest.
+
+    Args:
+        facts: The model.
+        settled: The parameters.
+        hardware: The machine.
+        longest_row: Tokens of the longest row.
+        trained_share: The share of tokens that are trained on.
+    """
+    lora, half = settled.lora, settled.values["precision"] == 16
+    adapters = _adapter_weights(facts, lora.r) if lora else 0
+    trained = adapters if lora else facts.parameters
+    stored = 2 if half and lora and hardware.device == "cuda" else 4
+    optimizer = 8 * trained if settled.values["optim"] == "adamw_torch" else trained // 16
+    tokens = int(settled.arguments["per_device_train_batch_size"]) * longest_row
+    return MemoryEstimate(
+        weights=facts.parameters * stored + adapters * 4,
+        gradients=4 * trained,
+        optimizer=optimizer,
+        activations=_activations(facts, settled, tokens, half=half)
+        + int(12 * tokens * trained_share * facts.vocabulary),
+        overhead=_OVERHEAD[hardware.device],
+    )
+
+
+def _adapter_weights(facts: ModelFacts, rank: int) -> int:
+    """Weights of the adapters: rank x (inputs + outputs) for each layer that they are on."""
+    hidden, inner = facts.hidden, facts.intermediate
+    pairs = facts.key_value_heads * (hidden // facts.heads)
+    fused = FAMILIES[facts.family][0] == "qkv_proj"
+    attention = (
+        [(hidden, hidden + 2 * pairs)] if fused else [(hidden, hidden), (hidden, pairs), (hidden, pairs)]
+    )
+    forward = [(hidden, 2 * inner)] if fused else [(hidden, inner), (hidden, inner)]
+    sides = [*attention, (hidden, hidden), *forward, (inner, hidden)]
+    return facts.layers * rank * sum(inputs + outputs for inputs, outputs in sides)
+
+
+def _activations(facts: ModelFacts, settled: Settled, tokens: int, *, half: bool) -> int:
+    size = 2 if half else 4
+    wide = 20 + 10 * (settled.lora is not None)
+    layer = tokens * size * (wide * facts.hidden + 5 * facts.intermediate)
+    if settled.arguments["activation_checkpointing"]:
+        return tokens * size * facts.hidden * facts.layers + layer
+    return layer * facts.layers
+
+
+def what_would_fit(
+    facts: ModelFacts, settled: Settled, hardware: Hardware, *, longest_row: int, trained_share: float = 1.0
+) -> tuple[str, ...]:
+    """Changes with which the fine-tune would fit this machine, from the least to the greatest; empty if none would.
+
+    Args:
+        facts: The model.
+        settled: The parameters.
+        hardware: The machine.
+        longest_row: Tokens of the longest row.
+        trained_share: The share of tokens that are trained on.
+    """
+    found = []
+    for words, changed, row in _changes(settled, longest_row):
+        need = estimate(facts, changed, hardware, longest_row=row, trained_share=trained_share).total
+        if need <= hardware.memory_bytes * _SPARE:
+            found.append(f"{words} ({_shown(need)})")
+    return tuple(found)
+
+
+def _changes(settled: Settled, longest_row: int) -> Iterator[tuple[str, Settled, int]]:
+    one: dict[str, Any] = {"per_device_train_batch_size": 1, "activation_checkpointing": True}
+    rows = int(settled.arguments["per_device_train_batch_size"])
+    small = attrs.evolve(settled, arguments={**settled.arguments, **one})
+    lora = attrs.evolve(small, lora=settled.lora or Lora(8, 128, 0.0, True))
+    if rows > 1:
+        yield f"per_device_train_batch_size=1, gradient_accumulation_steps={rows}", small, longest_row
+    if longest_row > 512:
+        yield "the same with max_seq_length=512", small, 512
+    if settled.lora is None:
+        yield "apply_lora=True with per_device_train_batch_size=1", lora, longest_row
+    half = attrs.evolve(lora, values={**lora.values, "precision": 16})
+    if settled.values["precision"] != 16:
+        yield "apply_lora=True, precision=16 and per_device_train_batch_size=1", half, longest_row
+
+
+def check_fits(
+    facts: ModelFacts, settled: Settled, hardware: Hardware, *, longest_row: int, trained_share: float = 1.0
+) -> MemoryEstimate:
+    """The estimate, if the machine has the memory.
+
+    Args:
+        facts: The model.
+        settled: The parameters.
+        hardware: The machine.
+        longest_row: Tokens of the longest row.
+        trained_share: The share of tokens that are trained on.
+
+    Raises:
+        ConfigurationError: It has not; ``next_call`` says what would fit.
+    """
+    need = estimate(facts, settled, hardware, longest_row=longest_row, trained_share=trained_share)
+    if need.total <= hardware.memory_bytes * _SPARE:
+        return need
+    fitting = what_would_fit(facts, settled, hardware, longest_row=longest_row, trained_share=trained_share)
+    raise ConfigurationError(
+        f"The training does not fit into the memory of this machine, {_shown(hardware.memory_bytes)}",
+        resource=hardware.name,
+        why=f"it would take about {need}",
+        next_call=f"with_parameters({fitting[0]})" if fitting else "take a smaller model, or train on Azure",
+    )
+
+
+def _shown(size: int) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"

@@ -1,0 +1,205 @@
+"""The training itself: transformers' Trainer, with our loss, our order of rows, and our word on what was logged."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+import attrs
+
+from phi_finetune.local.batches import LengthGrouped, Padding
+from phi_finetune.local.losses import WantedOnly, measure
+from phi_finetune.local.parameters import Settled
+from phi_finetune.local.preprocess import Rows
+from phi_finetune.local.threads import threads_for, use_threads
+
+__all__ = ["OnMetrics", "Trained", "last_checkpoint", "train"]
+
+OnMetrics: TypeAlias = Callable[[int, Mapping[str, float]], None]
+"""Is called with a step and what was measured at it."""
+
+_CHECKPOINT: Final = re.compile(r"\Acheckpoint-([0-9]+)\Z")
+_WIDTHS: Final = 8
+"""A GPU multiplies matrices whose sides are a multiple of this faster."""
+
+
+@attrs.frozen
+class Trained:
+    """How a training went.
+
+    Attributes:
+        model: The model as it now is, with its adapters where it has some.
+        steps: Steps of the optimiser, those before a resumption included.
+        resumed_from: The step that it was resumed from; 0 if it was not.
+        train_loss: The mean of the losses of the steps done now.
+        eval_loss: The last evaluation's loss; None without one.
+        seconds: How long the steps took that were done now.
+        trained_tokens: Tokens that were seen in them, padding not counted.
+        peak_bytes: The most memory held on the GPU; without one, by this process.
+    """
+
+    model: Any = attrs.field(repr=False, eq=False)
+    steps: int
+    resumed_from: int
+    train_loss: float
+    eval_loss: float | None
+    seconds: float
+    trained_tokens: int
+    peak_bytes: int
+
+
+def train(
+    model: Any,
+    rows: Rows,
+    validation: Rows,
+    settled: Settled,
+    folder: Path,
+    *,
+    pad_id: int,
+    width: int | None = None,
+    on_metrics: OnMetrics | None = None,
+) -> Trained:
+    """Train a model, and return it trained.
+
+    With ``resume_from_checkpoint`` it goes on from the last whole checkpoint in the folder, and ends with the weights
+    that it would have had without the interruption. Otherwise checkpoints that lie there are deleted.
+
+    Args:
+        model: The model, with adapters or not.
+        rows: Rows to train on.
+        validation: Rows to evaluate on; with none there is no evaluation.
+        settled: The parameters.
+        folder: Where checkpoints go.
+        pad_id: The token to pad with.
+        width: Tokens to which each row is padded; None to pad to the longest of each batch.
+        on_metrics: Is called with what is logged, as it is logged.
+    """
+    from transformers import EarlyStoppingCallback, TrainingArguments
+
+    checkpoint = last_checkpoint(folder) if settled.values["resume_from_checkpoint"] else None
+    if checkpoint is None:
+        shutil.rmtree(folder, ignore_errors=True)
+    arguments = dict(settled.arguments)
+    if not len(validation):
+        arguments |= {"eval_strategy": "no", "load_best_model_at_end": False, "save_strategy": "epoch"}
+    on_gpu = not arguments["use_cpu"]
+    trainer = _trainer_class()(
+        model=model,
+        args=TrainingArguments(output_dir=str(folder), **arguments),
+        train_dataset=rows,
+        eval_dataset=validation,
+        data_collator=Padding(pad_id, _WIDTHS if on_gpu else 1, width),
+        callbacks=[_listener(on_metrics)] if on_metrics else [],
+    )
+    if arguments["load_best_model_at_end"]:
+        patience, threshold = (settled.values[f"early_stopping_{name}"] for name in ("patience", "threshold"))
+        trainer.add_callback(EarlyStoppingCallback(patience, threshold))
+    started = time.monotonic()
+    with use_threads(None if on_gpu else threads_for(sum(each.numel() for each in model.parameters()))):
+        result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    seconds = time.monotonic() - started
+    trainer.only.close()
+    evaluations = [entry["eval_loss"] for entry in trainer.state.log_history if "eval_loss" in entry]
+    return Trained(
+        model=trainer.model,
+        steps=trainer.state.global_step,
+        resumed_from=int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0,
+        train_loss=result.training_loss,
+        eval_loss=evaluations[-1] if evaluations else None,
+        seconds=seconds,
+        trained_tokens=trainer.seen_tokens,
+        peak_bytes=_peak_bytes(on_gpu=on_gpu),
+    )
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The last checkpoint of a folder that was written to its end; None if there is none."""
+    found: dict[int, Path] = {}
+    for path in folder.glob("checkpoint-*"):
+        name = _CHECKPOINT.match(path.name)
+        # The trainer writes this file last.
+        if name is not None and (path / "trainer_state.json").is_file():
+            found[int(name[1])] = path
+    return found[max(found)] if found else None
+
+
+def _trainer_class() -> Any:
+    """The trainer, as a class of transformers that is only known once that is imported."""
+    from transformers import Trainer
+
+    class MaskedTrainer(Trainer):  # type: ignore[misc]
+        """Trains on the tokens that are wanted, in batches of rows of about one length."""
+
+        loss_is_scaled_for_ga = True
+
+        def __init__(self, **settings: Any) -> None:
+            super().__init__(**settings)
+            self.control: Any
+            self.model_accepts_loss_kwargs = True  # so that the tokens of all accumulated batches are counted
+            self.only = WantedOnly(self.model)
+            self.seen_tokens = 0
+
+        def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+            arguments = self.args
+            size = arguments.train_batch_size * arguments.gradient_accumulation_steps
+            return LengthGrouped(self.train_dataset.lengths(), size, seed=arguments.seed)
+
+        def compute_loss(
+            self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+        ) -> Any:
+            total, count = self.only.loss_sum(model, inputs)
+            self.seen_tokens += int(inputs["attention_mask"].sum())
+            return total / (count if num_items_in_batch is None else num_items_in_batch)
+
+        def evaluate(
+            self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"
+        ) -> dict[str, float]:
+            started, size = time.monotonic(), self.args.eval_batch_size
+            found = measure(
+                self.model, self.eval_dataset, self.data_collator, batch_size=size, only=self.only
+            )
+            seconds = max(time.monotonic() - started, 1e-9)
+            metrics = {
+                "eval_loss": found.loss,
+                "eval_runtime": round(seconds, 4),
+                "eval_samples_per_second": round(len(self.eval_dataset) / seconds, 3),
+                "eval_steps_per_second": round(-(-len(self.eval_dataset) // size) / seconds, 3),
+            }
+            self.log(metrics)
+            self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+            return metrics
+
+    return MaskedTrainer
+
+
+def _listener(on_metrics: OnMetrics) -> Any:
+    from transformers import TrainerCallback
+
+    class Listener(TrainerCallback):  # type: ignore[misc]
+        """Passes on what the trainer logs."""
+
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **others: Any) -> None:
+            on_metrics(
+                state.global_step, {key: float(value) for key, value in logs.items() if key != "total_flos"}
+            )
+
+    return Listener()
+
+
+def _peak_bytes(*, on_gpu: bool) -> int:
+    if on_gpu:
+        import torch
+
+        return int(torch.cuda.max_memory_allocated())
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    import sys
+
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024
