@@ -5,10 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Protocol
 
 from phi_finetune.emulator.core.errors import ServiceError
 
-__all__ = ["Blob", "Container"]
+__all__ = ["Blob", "Container", "Contents"]
+
+
+class Contents(Protocol):
+    """Keeps what blobs hold somewhere else than in memory."""
+
+    def keep(self, data: bytes) -> bytes | Callable[[], bytes]:
+        """Keep bytes; what gives them back."""
+        ...
 
 
 @dataclass

@@ -86,7 +86,7 @@ def put(cloud: Cloud, request: Request) -> Response:
     if what == "blocklist":
         wanted = [(where.decode(), name.decode()) for where, name in _BLOCK.findall(request.body)]
         blocks = container.find_blocks(path, wanted)
-        blob.source = b"".join(data for _, data in blocks)
+        blob.source = cloud.storage.content(b"".join(data for _, data in blocks))
         blob.blocks = {name: len(data) for name, data in blocks}
     container.put(path, blob, only_new=request.headers.get("if-none-match") == "*")
     return empty(201, {**_stamp(request, blob), "x-ms-request-server-encrypted": "true"})
