@@ -218,6 +218,7 @@ class Workspace(WithoutHandle):
         Raises:
             ConfigurationError: The folder is damaged, holds something else, was made by a newer version, or cannot be
                 written. Nothing in it was changed.
+            MissingDependency: The extra ``[local]`` is not installed, and no runner is named.
         """
         from phi_finetune.local.door import open_local
 
@@ -234,6 +235,7 @@ class Workspace(WithoutHandle):
             allowed_hosts=(),
             retry_budget=retry_budget,
             session=door.session,
+            tracking_uri=door.tracking_uri,
         )
 
     @property
@@ -432,7 +434,8 @@ class Workspace(WithoutHandle):
         """A real MLflow client of the workspace's tracking service, with this workspace's credential.
 
         No global tracking URI is set. It needs azureml-mlflow, which knows Azure's addresses. MLflow's telemetry is
-        off, unless MLflow was imported before, or ``MLFLOW_DISABLE_TELEMETRY`` is set.
+        off, unless MLflow was imported before, or ``MLFLOW_DISABLE_TELEMETRY`` is set. Of a local workspace it reads
+        the store in its folder, and needs MLflow alone.
 
         Raises:
             MissingDependency: azureml-mlflow is not installed.
@@ -474,6 +477,7 @@ def _connected(
     allowed_hosts: Sequence[str],
     retry_budget: RetryBudget | None,
     session: Session | None = None,
+    tracking_uri: str | None = None,
 ) -> Workspace:
     from phi_finetune._azure.client import Client
     from phi_finetune._azure.hosts import cloud_named
@@ -496,6 +500,7 @@ def _connected(
         # Looking costs two requests, so it is done where somebody hears of it.
         on_found=None if on_event is None else report_expired,
         session=session,
+        tracking_uri=tracking_uri,
     )
     return Workspace(subscription_id, resource_group, name, client=client)
 

@@ -79,6 +79,7 @@ class Client:
         budget: What all further sends together may cost; None sets no limit.
         on_found: Called once, when the workspace was found, with this handle and the answer.
         session: What sends, in place of a session of its own; a local workspace answers by it.
+        tracking_uri: Where MLflow finds the runs; None asks the workspace.
 
     Raises:
         ConfigurationError: A host that is allowed is no host's name.
@@ -99,6 +100,7 @@ class Client:
         budget: RetryBudget | None = None,
         on_found: Callable[[Client, Answer], None] | None = None,
         session: Session | None = None,
+        tracking_uri: str | None = None,
     ) -> None:
         self.subscription_id = subscription_id
         self.resource_group = resource_group
@@ -112,6 +114,7 @@ class Client:
         self._budget = budget
         self._on_found = on_found
         self._session = session
+        self.tracking_uri = tracking_uri
         self._lock = threading.RLock()
         self._remembered: dict[str, Any] = {}
         self._own: dict[str, Any] = {}

@@ -6,10 +6,11 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
-__all__ = ["Contents", "write_whole"]
+from phi_finetune.emulator.storage.blobs import StoredFile
+
+__all__ = ["Contents", "private_folder", "write_whole"]
 
 SMALL = 4096
 """What is no larger, in bytes, stays where it is."""
@@ -29,14 +30,14 @@ class Contents:
         """Keep bytes: small ones as they are, others as a file; what gives them back."""
         if len(data) <= SMALL:
             return data
-        return partial(self.read, self.write(data))
+        return StoredFile(self.path(self.write(data)))
 
     def write(self, data: bytes) -> str:
         """Write a file, if it is not there; its digest."""
         digest = hashlib.sha256(data).hexdigest()
         path = self.path(digest)
         if not path.exists():
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            private_folder(path.parent)
             write_whole(path, data)
         return digest
 
@@ -47,6 +48,13 @@ class Contents:
     def path(self, digest: str) -> Path:
         """Where the bytes of a digest lie."""
         return self._folder / digest[:2] / digest[2:]
+
+
+def private_folder(path: Path) -> None:
+    """Make a folder, and those above it that are not there, for their owner alone."""
+    if not path.is_dir():
+        private_folder(path.parent)
+        path.mkdir(mode=0o700, exist_ok=True)
 
 
 def write_whole(path: Path, data: bytes) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -15,14 +16,17 @@ from requests.models import PreparedRequest
 from requests.models import Response as RequestsResponse
 
 from phi_finetune.emulator.cloud import Cloud, Settings
-from phi_finetune.emulator.core.http import Forwarded, Response
+from phi_finetune.emulator.core.http import Forwarded, Response, json_answer
 from phi_finetune.emulator.doors.sending import Sending
 from phi_finetune.emulator.runners.runner import Runner
 from phi_finetune.emulator.storage.blobs import Contents
+from phi_finetune.errors import MissingDependency
 from phi_finetune.local.folder import Folder
+from phi_finetune.local.job_folder import tracking_uri
 from phi_finetune.local.machine import this_machine
 from phi_finetune.local.programs import Programs
 from phi_finetune.local.runner import Processes
+from phi_finetune.local.servers import NoServer
 from phi_finetune.testing.credential import FakeCredential
 
 if TYPE_CHECKING:
@@ -37,7 +41,11 @@ class Servers(Protocol):
     """What forwards a request to a deployment's server."""
 
     def ask(self, server: str, request: PreparedRequest, *, stream: bool, timeout: Any) -> RequestsResponse:
-        """The server's own answer."""
+        """The server's own answer.
+
+        Raises:
+            NoServer: There is none.
+        """
         ...
 
 
@@ -52,6 +60,7 @@ class Door:
         credential: Gives the folder's own tokens; nobody signs in.
         session: Answers what is sent through it, out of the folder.
         clock: Where waits take their time from.
+        tracking_uri: Where MLflow finds the runs of its jobs.
     """
 
     subscription_id: str
@@ -60,6 +69,7 @@ class Door:
     credential: FakeCredential = attrs.field(repr=False)
     session: Session = attrs.field(repr=False)
     clock: Clock = attrs.field(repr=False)
+    tracking_uri: str
 
 
 def open_local(folder: Path, runner: Runner | Programs | None) -> Door:
@@ -72,7 +82,14 @@ def open_local(folder: Path, runner: Runner | Programs | None) -> Door:
 
     Raises:
         ConfigurationError: It cannot be used.
+        MissingDependency: The extra ``[local]`` is not installed, and nothing else is named.
     """
+    if runner is None and find_spec("torch") is None:
+        raise MissingDependency(
+            "A local workspace trains and serves with torch, which is not installed",
+            resource=f"folder {folder}",
+            next_call="pip install 'phi-finetune[local]', or name a runner: Workspace.local(folder, runner=...)",
+        )
     if runner is None or isinstance(runner, Programs):
         return _open_real(folder, runner or Programs())
     return _open_simulated(folder, runner)
@@ -108,6 +125,7 @@ def door_of(folder: Folder, clock: Clock, servers: Servers | None = None) -> Doo
         FakeCredential(folder),
         session_of(folder, servers),
         clock,
+        tracking_uri(folder.path),
     )
 
 
@@ -147,9 +165,19 @@ class _Adapter(HTTPAdapter):
 
     def _forwarded(self, sending: Sending, answer: Forwarded, *, stream: bool) -> RequestsResponse:
         assert self._servers is not None
-        given = self._servers.ask(answer.server, sending.request, stream=stream, timeout=sending.timeout)
+        try:
+            given = self._servers.ask(answer.server, sending.request, stream=stream, timeout=sending.timeout)
+        except NoServer as none:
+            error = {
+                "error": {
+                    "code": "not_found" if none.status == 404 else "ServiceUnavailable",
+                    "message": str(none),
+                }
+            }
+            return sending.response(json_answer(none.status, error, answer.headers))
         given.headers.update(answer.headers)
-        if given.status_code == 200:
+        # Too many requests at once is what the endpoint itself says (Azure's page on limits of online endpoints).
+        if given.status_code in (200, 429):
             return given
         # The endpoint's own status for whatever its container answers (pain.md, Q5).
         told = {

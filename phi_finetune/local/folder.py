@@ -178,16 +178,20 @@ class Folder:
 
     def _catch_up(self) -> None:
         """Carry out what others were asked since this process looked last."""
+        clock = self.cloud.clock
+        ahead = clock.now()
         self.cloud.replays = True
         try:
             for entry in self._log.after(self._read):
-                self.cloud.clock.advance_to(entry.at)
+                # Somebody may have waited here since, which the others do not know of.
+                clock.put(entry.at)
                 self.cloud.ids.begin(entry.number)
                 self._carry_out(entry)
                 self._read = entry.number
                 self._tidy()
         finally:
             self.cloud.replays = False
+        clock.advance_to(ahead)
 
     def _carry_out(self, entry: Entry) -> None:
         if entry.kind == "report":

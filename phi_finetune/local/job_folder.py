@@ -2,7 +2,8 @@
 
 ::
 
-    job.json                  name, values, model_id, steps, inputs (name: path below the folder), command
+    job.json                  name, values, model_id, steps, inputs (name: path below the folder), command,
+                              tracking_uri (of MLflow)
     inputs/NAME               each input file; inputs/model/ the base model's files, where it has some
     outputs/NAME/             what the steps leave; each folder is an output of the pipeline
     steps/STEP/log.txt        what the step wrote to its standard output and error
@@ -30,12 +31,17 @@ import attrs
 
 from phi_finetune.emulator.runners.engine import JobReport, StepReport, Written
 from phi_finetune.emulator.runners.runner import JobInputs, Metric
-from phi_finetune.local.contents import write_whole
+from phi_finetune.local.contents import private_folder, write_whole
 from phi_finetune.local.reports import from_json
 
-__all__ = ["JobFolder", "folder_name"]
+__all__ = ["JobFolder", "folder_name", "tracking_uri"]
 
 _SAFE: Final = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"
+
+
+def tracking_uri(folder: Path) -> str:
+    """Where the runs of a workspace's jobs are kept for MLflow."""
+    return f"sqlite:///{folder / 'mlflow.db'}"
 
 
 def folder_name(name: str) -> str:
@@ -70,10 +76,10 @@ class JobFolder:
         """The file that names the process of the step that runs."""
         return self.path / "step.json"
 
-    def prepare(self, job: JobInputs, command: Sequence[str]) -> None:
+    def prepare(self, job: JobInputs, command: Sequence[str], mlflow: str) -> None:
         """Write the job's inputs down; all of them, or the folder is not there."""
         making = self.path.with_name(f".making-{self.path.name}-{os.getpid()}")
-        making.mkdir(mode=0o700, parents=True)
+        private_folder(making)
         try:
             inputs = {name: f"inputs/{folder_name(name)}" for name in job.files}
             for name, data in job.files.items():
@@ -89,6 +95,7 @@ class JobFolder:
                 "steps": list(job.steps),
                 "inputs": inputs,
                 "command": list(command),
+                "tracking_uri": mlflow,
             }
             (making / "outputs").mkdir(mode=0o700)
             write_whole(making / "job.json", json.dumps(told, indent=1).encode())
@@ -176,7 +183,7 @@ def _read(path: Path) -> bytes:
 
 
 def _write(path: Path, data: bytes) -> None:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    private_folder(path.parent)
     write_whole(path, data)
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
+from phi_finetune.local.contents import private_folder
 from phi_finetune.local.job_folder import JobFolder
 from phi_finetune.local.processes import write_process
 
@@ -70,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(folder: JobFolder, step: str) -> dict[str, str] | None:
     """Run a step; why it failed."""
     where = folder.step(step)
-    where.mkdir(mode=0o700, parents=True, exist_ok=True)
+    private_folder(where)
     folder.tell({"step": step, "state": "Running"})
     log = os.open(where / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     command = [*folder.job()["command"], step, str(folder.path)]

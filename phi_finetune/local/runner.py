@@ -16,7 +16,8 @@ from phi_finetune.emulator.cloud import Cloud
 from phi_finetune.emulator.jobs.job import Job
 from phi_finetune.emulator.runners.engine import JobReport, Report, StepReport, Written
 from phi_finetune.emulator.runners.runner import Failure
-from phi_finetune.local.job_folder import JobFolder, folder_name
+from phi_finetune.emulator.storage.blobs import StoredFile
+from phi_finetune.local.job_folder import JobFolder, folder_name, tracking_uri
 from phi_finetune.local.processes import read_process, spawn, started_here
 from phi_finetune.local.programs import Programs
 from phi_finetune.local.servers import Servers
@@ -34,6 +35,7 @@ class Processes:
 
     def __init__(self, folder: Path, programs: Programs) -> None:
         self._jobs = folder / "jobs"
+        self._tracking_uri = tracking_uri(folder)
         self._programs = programs
         self._started: dict[str, int] = {}
         self.servers = Servers(folder / "servers", programs)
@@ -49,7 +51,7 @@ class Processes:
 
     def output(self, job: str, output: str, path: str) -> Callable[[], bytes]:
         """What gives the bytes of a file of an output."""
-        return self._folder(job).output(output, path).read_bytes
+        return StoredFile(self._folder(job).output(output, path))
 
     def server_log(self, server: str) -> str:
         """What a server has written."""
@@ -66,7 +68,7 @@ class Processes:
     def bring_about(self, cloud: Cloud) -> None:
         """Start what should run and does not, end what runs and should not."""
         for job in cloud.jobs.all():
-            if job.work is not None:
+            if job.is_wanted:
                 self._start(job)
         self.servers.bring_about(cloud)
 
@@ -79,9 +81,8 @@ class Processes:
 
     def _start(self, job: Job) -> None:
         folder = self._folder(job.name)
-        assert job.work is not None
         if not folder.exists:
-            folder.prepare(job.work, self._programs.step)
+            folder.prepare(job.work(), self._programs.step, self._tracking_uri)
         if read_process(folder.process) is None and not started_here(self._started.get(job.name, 0)):
             command = [*self._programs.python, "phi_finetune.local.run_job", str(folder.path)]
             self._started[job.name] = spawn(command, log=folder.path / "run_job.txt")

@@ -28,7 +28,7 @@ from typing import Any, Final, Literal
 import attrs
 
 from phi_finetune.emulator.runners.engine import Server
-from phi_finetune.local.contents import write_whole
+from phi_finetune.local.contents import private_folder, write_whole
 from phi_finetune.local.programs import Programs
 
 __all__ = ["ServerFolder", "State"]
@@ -76,14 +76,14 @@ class ServerFolder:
     def prepare(self, server: Server, programs: Programs) -> None:
         """Write down what is to be served; all of it, or the folder is not there."""
         making = self.path.with_name(f".making-{self.path.name}-{os.getpid()}")
-        making.mkdir(mode=0o700, parents=True)
+        private_folder(making)
         try:
             (making / "model").mkdir(mode=0o700)
             for name, data in server.files.items():
                 path = making / "model" / name
                 if Path(name).is_absolute() or ".." in Path(name).parts:
                     raise ValueError(f"{name!r} leads out of its folder")
-                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                private_folder(path.parent)
                 write_whole(path, data)
             told = {
                 "endpoint": server.endpoint,

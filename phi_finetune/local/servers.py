@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from requests import Session
-from requests.exceptions import ConnectionError as RequestsConnectionError
 from requests.models import PreparedRequest
 from requests.models import Response as RequestsResponse
 
@@ -25,7 +24,7 @@ from phi_finetune.local.processes import read_process, spawn, started_here
 from phi_finetune.local.programs import Programs
 from phi_finetune.local.server_folder import ServerFolder
 
-__all__ = ["Servers"]
+__all__ = ["NoServer", "Servers"]
 
 _CRASHED: Final = "UserContainerCrashed"
 """Assumed: the service names the crash of a container in several ways."""
@@ -34,6 +33,14 @@ _LOOK_AGAIN_S: Final = 0.05
 _COMES_BACK_S: Final = 120.0
 _ENDS_S: Final = 2.0
 """How long a server may take to end by itself."""
+
+
+class NoServer(Exception):
+    """A deployment has no server that could answer: the status that says it, and why."""
+
+    def __init__(self, status: int, why: str) -> None:
+        super().__init__(why)
+        self.status = status
 
 
 class Servers:
@@ -82,7 +89,11 @@ class Servers:
                     self._end(path.name)
 
     def ask(self, server: str, request: PreparedRequest, *, stream: bool, timeout: Any) -> RequestsResponse:
-        """A server's own answer. One that has ended for want of requests, or by itself, comes up again first."""
+        """A server's own answer. One that has ended for want of requests, or by itself, comes up again first.
+
+        Raises:
+            NoServer: It does not, or may not since its lease has run out.
+        """
         folder = self._of(server)
         self._wake(server, folder)
         with suppress(FileNotFoundError):
@@ -142,7 +153,7 @@ class Servers:
             if up and process is not None and process.alive:
                 return
             if folder.state()[1] == "its lease has run out":
-                raise RequestsConnectionError("The lease of the deployment's server has run out.")
+                raise NoServer(404, "The lease of the deployment's server has run out.")
             if serving is not None and (process is None or not process.alive):
                 serving.kill_group()  # Nobody looks after it any more.
             if process is None or not process.alive:
@@ -151,9 +162,7 @@ class Servers:
             self._wait(lambda: folder.state()[0] is not None, _COMES_BACK_S)
         state, why = folder.state()
         if state != "ready":
-            raise RequestsConnectionError(
-                f"The deployment's server does not run: {why or 'it is still coming up'}."
-            )
+            raise NoServer(503, f"The deployment's server does not run: {why or 'it is still coming up'}.")
 
     def _wait(self, done: Callable[[], bool], limit_s: float) -> None:
         until = time.monotonic() + limit_s

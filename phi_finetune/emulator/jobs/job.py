@@ -227,10 +227,13 @@ class Job:
             self._progress.cut([Stage("CancelRequested", _CANCELING)] * 2, "Canceled")
 
     @property
-    def work(self) -> JobInputs | None:
-        """What an engine should be running now; None where it should run nothing for this job."""
-        if self._underway is None or self.status != "Running":
-            return None
+    def is_wanted(self) -> bool:
+        """Whether an engine should be running it now."""
+        return self._underway is not None and self.status == "Running"
+
+    def work(self) -> JobInputs:
+        """What an engine is given to run it."""
+        assert self._underway is not None
         return self._underway.inputs
 
     @property
@@ -274,7 +277,7 @@ class Job:
 
     def _begin(self) -> None:
         if self._cloud.engine is not None:
-            self._underway = Underway.begin(self._cloud, self, self._nodes[0])
+            self._underway = Underway(self._cloud, self, self._nodes[0])
             self._publish(self)
             return
         start = self._progress.entered[-1][1]

@@ -41,7 +41,6 @@ class Underway:
     """A job that an engine runs.
 
     Attributes:
-        inputs: What it is given.
         steps: The steps that were started, in order.
         ended: The last report, of the job itself; None before.
     """
@@ -49,14 +48,13 @@ class Underway:
     cloud: Cloud = field(repr=False)
     job: Job = field(repr=False)
     node: Node = field(repr=False)
-    inputs: JobInputs = field(repr=False)
     steps: list[Child] = field(default_factory=list)
     ended: JobReport | None = None
 
-    @classmethod
-    def begin(cls, cloud: Cloud, job: Job, node: Node) -> Underway:
-        """Take a job that should now be run."""
-        return cls(cloud, job, node, job_inputs(cloud, job.name, node, {}))
+    @property
+    def inputs(self) -> JobInputs:
+        """What it is given, read when it is asked for."""
+        return job_inputs(self.cloud, self.job.name, self.node, {})
 
     def hear(self, report: StepReport) -> Child | None:
         """Note what became of a step; one that is new is given."""

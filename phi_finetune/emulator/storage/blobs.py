@@ -5,11 +5,38 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Protocol
 
 from phi_finetune.emulator.core.errors import ServiceError
 
-__all__ = ["Blob", "Container", "Contents"]
+__all__ = ["Blob", "Container", "Contents", "Files", "StoredFile"]
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """Bytes that lie in a file, and are read when they are asked for.
+
+    Attributes:
+        path: The file.
+    """
+
+    path: Path
+
+    def __call__(self) -> bytes:
+        """All of them."""
+        return self.path.read_bytes()
+
+    @property
+    def size(self) -> int:
+        """How many bytes they are."""
+        return self.path.stat().st_size
+
+    def part(self, first: int, last: int) -> bytes:
+        """The bytes from one place to another, both counted in."""
+        with self.path.open("rb") as file:
+            file.seek(first)
+            return file.read(last + 1 - first)
 
 
 class Contents(Protocol):
@@ -42,6 +69,37 @@ class Blob:
     def data(self) -> bytes:
         """The bytes, as they are now."""
         return self.source if isinstance(self.source, bytes) else self.source()
+
+    @property
+    def size(self) -> int:
+        """How many bytes they are."""
+        return self.source.size if isinstance(self.source, StoredFile) else len(self.data)
+
+    def part(self, first: int, last: int) -> bytes:
+        """The bytes from one place to another, both counted in."""
+        if isinstance(self.source, StoredFile):
+            return self.source.part(first, last)
+        return self.data[first : last + 1]
+
+
+class Files(Mapping[str, bytes]):
+    """The bytes of blobs by name, each read when it is asked for.
+
+    Args:
+        blobs: The blobs.
+    """
+
+    def __init__(self, blobs: Mapping[str, Blob]) -> None:
+        self._blobs = blobs
+
+    def __getitem__(self, name: str) -> bytes:
+        return self._blobs[name].data
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._blobs)
+
+    def __len__(self) -> int:
+        return len(self._blobs)
 
 
 class Container:

@@ -10,7 +10,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from phi_finetune.emulator.core.errors import ServiceError
 from phi_finetune.emulator.storage import sas
-from phi_finetune.emulator.storage.blobs import Blob, Container
+from phi_finetune.emulator.storage.blobs import Blob, Container, Files
 
 if TYPE_CHECKING:
     from phi_finetune.emulator.cloud import Cloud
@@ -205,7 +205,7 @@ class Storage:
         datastore, path = self.locate(uri)
         return self.datastore(datastore), path
 
-    def read(self, uri: str) -> dict[str, bytes]:
+    def read(self, uri: str) -> Files:
         """The files at a URI by their path below it; a single file by its own name.
 
         Raises:
@@ -214,9 +214,9 @@ class Storage:
         container, path = self.place(uri)
         single = container.find(path)
         if single is not None:
-            return {path.rpartition("/")[2]: single.data}
+            return Files({path.rpartition("/")[2]: single})
         prefix = f"{path}/" if path else ""
-        files = {name.removeprefix(prefix): blob.data for name, blob in container.under(prefix)}
+        files = {name.removeprefix(prefix): blob for name, blob in container.under(prefix)}
         if not files:
             # The code that a job's own data access gives (Azure's page on troubleshooting data access).
             message = (
@@ -224,4 +224,4 @@ class Storage:
                 f"is correct: {uri}"
             )
             raise ServiceError(400, "UserError", message, inner=("BadArgument", "StreamNotFound"))
-        return files
+        return Files(files)
