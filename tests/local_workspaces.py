@@ -27,12 +27,12 @@ here = folder / "steps" / step
 print(step, "begins", flush=True)
 if step == "chat_completion_finetune":
     for number in range(1, 4):
-        row = {"key": "loss", "value": 4.0 - number, "step": 10 * number, "at": time.time()}
+        row = {"key": "loss", "value": 4.0 - number, "step": 10 * number, "time": time.time()}
         with open(here / "metrics.jsonl", "a") as file:
             file.write(json.dumps(row) + chr(10))
     (here / "params.json").write_text(json.dumps({"epochs": job["values"]["num_train_epochs"]}))
     WHAT
-    rows = (folder / job["inputs"]["train_file_path"]).read_bytes()
+    rows = (folder / job["files"]["train_file_path"]).read_bytes()
     for output in ("mlflow_model_folder", "pytorch_model_folder"):
         (folder / "outputs" / output / "data").mkdir(parents=True)
         (folder / "outputs" / output / "MLmodel").write_text("flavors: {}")

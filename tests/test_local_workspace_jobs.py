@@ -106,8 +106,8 @@ def test_cancel_ends_the_step_within_seconds(tmp_path: Path) -> None:
         ("os.kill(os.getpid(), signal.SIGKILL)", "killed by SIGKILL, which is also how .* memory runs out"),
         ("raise MemoryError('no room')", "MemoryError: no room"),
         (
-            """(here / "failure.json").write_text('{"code": "OutOfMemory", "message": "needs 9 GiB"}'); sys.exit(1)""",
-            "needs 9 GiB",
+            """(here / "status.json").write_text('{"failure": {"code": "X", "message": "needs 9"}}'); sys.exit(1)""",
+            "needs 9",
         ),
     ],
 )
@@ -197,7 +197,7 @@ def test_the_inputs_are_written_down_for_the_steps(tmp_path: Path) -> None:
     workspace = with_programs(folder, programs(tmp_path / "programs"))
     job = finetune(workspace).with_parameters(num_train_epochs=2, learning_rate=0.003).submit().wait()
     what = told(folder / "jobs" / job.name / "job.json")
-    values, inputs = what["values"], what["inputs"]
+    values, inputs = what["values"], what["files"]
     assert isinstance(values, dict)
     assert isinstance(inputs, dict)
     assert (values["num_train_epochs"], values["learning_rate"]) == ("2", "0.003")

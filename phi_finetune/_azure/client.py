@@ -113,7 +113,7 @@ class Client:
         self._retries = retries
         self._budget = budget
         self._on_found = on_found
-        self._session = session
+        self.session = session
         self.tracking_uri = tracking_uri
         self._lock = threading.RLock()
         self._remembered: dict[str, Any] = {}
@@ -343,7 +343,7 @@ class Client:
             notify=first.notify,
             hosts=first.hosts,
             budget=first._budget,
-            session=first._session,
+            session=first.session,
         )
 
     def _sign_in(self) -> CachedCredential:

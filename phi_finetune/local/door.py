@@ -22,9 +22,9 @@ from phi_finetune.emulator.runners.runner import Runner
 from phi_finetune.emulator.storage.blobs import Contents
 from phi_finetune.errors import MissingDependency
 from phi_finetune.local.folder import Folder
-from phi_finetune.local.job_folder import tracking_uri
 from phi_finetune.local.machine import this_machine
 from phi_finetune.local.programs import Programs
+from phi_finetune.local.run_folder import tracking_uri
 from phi_finetune.local.runner import Processes
 from phi_finetune.local.servers import NoServer
 from phi_finetune.testing.credential import FakeCredential
@@ -32,7 +32,7 @@ from phi_finetune.testing.credential import FakeCredential
 if TYPE_CHECKING:
     from phi_finetune.protocols import Clock
 
-__all__ = ["Door", "MachinesTime", "Servers", "door_of", "open_local", "session_of"]
+__all__ = ["Door", "MachinesTime", "Servers", "door_of", "folder_of", "open_local", "session_of"]
 
 _LOOK_AGAIN_S = 0.05
 
@@ -129,6 +129,12 @@ def door_of(folder: Folder, clock: Clock, servers: Servers | None = None) -> Doo
     )
 
 
+def folder_of(session: Session | None) -> Folder | None:
+    """The folder that a session answers out of; None for one that asks Azure."""
+    adapter = None if session is None else session.get_adapter("https://")
+    return adapter.folder if isinstance(adapter, _Adapter) else None
+
+
 def session_of(folder: Folder, servers: Servers | None = None) -> Session:
     """A session of ``requests`` that sends nothing anywhere: the folder answers."""
     session = Session()
@@ -144,7 +150,7 @@ class _Adapter(HTTPAdapter):
 
     def __init__(self, folder: Folder, servers: Servers | None) -> None:
         super().__init__()
-        self._folder = folder
+        self.folder = folder
         self._servers = servers
 
     def send(
@@ -158,7 +164,7 @@ class _Adapter(HTTPAdapter):
     ) -> RequestsResponse:
         """The folder's answer; the options are for networks, and there is none."""
         sending = Sending(self, request, timeout)
-        answer = self._folder.handle(sending.asked)
+        answer = self.folder.handle(sending.asked)
         if isinstance(answer, Forwarded) and self._servers is not None:
             return self._forwarded(sending, answer, stream=stream)
         return sending.response(answer)

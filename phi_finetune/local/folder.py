@@ -16,11 +16,12 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from phi_finetune.emulator.cloud import Cloud, Settings
 from phi_finetune.emulator.core.http import Forwarded, Request, Response
 from phi_finetune.emulator.runners.engine import Engine, Report
+from phi_finetune.emulator.storage.blobs import Files, StoredFile
 from phi_finetune.errors import ConfigurationError
 from phi_finetune.local.contents import SMALL, Contents
 from phi_finetune.local.log import Entry, Log
@@ -132,6 +133,38 @@ class Folder:
                 self._bring_about()
             return answer
 
+    def add_model(self, name: str, files: Mapping[str, Path], *, context_length: int | None) -> None:
+        """Let the registry have a model whose files lie on this machine; the same again changes nothing.
+
+        Raises:
+            ConfigurationError: There is another one of that name.
+        """
+        what = {
+            "name": name,
+            "context_length": context_length,
+            "files": {key: str(path) for key, path in files.items()},
+        }
+        with self._lock, self._at_work():
+            self._catch_up()
+            if what in self._models:
+                return
+            number, at = self._read + 1, self._now()
+            try:
+                self._add(what)
+            except ValueError as error:
+                raise ConfigurationError(
+                    "The model cannot be added",
+                    resource=f"model {name}",
+                    why=str(error),
+                    next_call="give it another name: add_model(..., name=...)",
+                ) from error
+            self._append(Entry(number, at, "model", what))
+
+    def _add(self, what: Mapping[str, Any]) -> None:
+        files = Files({name: StoredFile(Path(path)) for name, path in what["files"].items()})
+        self.cloud.registries.add_model(what["name"], files, context_length=what["context_length"])
+        self._models.append(what)
+
     def issue(self, audience: str) -> tuple[str, int]:
         """A token for an audience, and when it expires in seconds since 1970."""
         with self._lock:
@@ -174,6 +207,7 @@ class Folder:
 
     def _begin(self) -> None:
         self.cloud = self._make()
+        self._models: list[Mapping[str, Any]] = []
         self._read = 0
 
     def _catch_up(self) -> None:
@@ -196,6 +230,9 @@ class Folder:
     def _carry_out(self, entry: Entry) -> None:
         if entry.kind == "report":
             self.cloud.hear(from_json(entry.what))
+            return
+        if entry.kind == "model":
+            self._add(entry.what)
             return
         body = entry.body if entry.digest is None else self._contents.read(entry.digest)
         what = entry.what

@@ -33,7 +33,7 @@ CREATE TABLE entries (
 );
 """
 
-Kind = Literal["request", "report"]
+Kind = Literal["request", "report", "model"]
 
 
 @attrs.frozen
@@ -43,7 +43,7 @@ class Entry:
     Attributes:
         number: Its place, from 1.
         at: The folder's time at which it came.
-        kind: A request of a client, or a report of what became of a job or server.
+        kind: A request of a client, a report of what became of a job or server, or a model that was added.
         what: What was asked or told, as JSON has it.
         body: The body of a request, where it is small.
         digest: The body's digest, where it is not.

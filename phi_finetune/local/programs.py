@@ -15,7 +15,7 @@ class Programs:
     """Which programs run the steps of jobs, and serve models.
 
     Attributes:
-        step: The words before a step's name and its job's folder (:mod:`phi_finetune.local.job_folder` says what is in
+        step: The words before a step's name and its job's folder (:mod:`phi_finetune.local.run_folder` says what is in
             it). It ends with 0 where the step is done.
         server: The words before a server's folder (:mod:`phi_finetune.local.server_folder` says what is in it). It
             goes on until it is told to end.

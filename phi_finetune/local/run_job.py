@@ -18,8 +18,8 @@ from types import FrameType
 from typing import Final
 
 from phi_finetune.local.contents import private_folder
-from phi_finetune.local.job_folder import JobFolder
 from phi_finetune.local.processes import write_process
+from phi_finetune.local.run_folder import RunFolder
 
 __all__ = ["main"]
 
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0 where the job ended, well or badly; 1 where another process runs it.
     """
     (path,) = sys.argv[1:] if arguments is None else arguments
-    folder = JobFolder(Path(path))
+    folder = RunFolder(Path(path))
     lock = os.open(folder.path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     write_process(folder.process, os.getpid())
     step = ""
     try:
-        for step in folder.job()["steps"]:
+        for step in folder.run()["steps"]:
             failure = _run(folder, step)
             if failure is not None:
                 folder.tell({"step": step, "state": "Failed", "failure": failure})
@@ -68,13 +68,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _run(folder: JobFolder, step: str) -> dict[str, str] | None:
+def _run(folder: RunFolder, step: str) -> dict[str, str] | None:
     """Run a step; why it failed."""
     where = folder.step(step)
     private_folder(where)
     folder.tell({"step": step, "state": "Running"})
     log = os.open(where / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    command = [*folder.job()["command"], step, str(folder.path)]
+    command = [*folder.run()["command"], step, str(folder.path)]
     try:
         process = subprocess.Popen(
             command,
@@ -113,8 +113,9 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 def _failure(step: str, where: Path, code: int) -> dict[str, str]:
     """Why a step failed: in its own words, where it found the time to say them."""
     with suppress(OSError, ValueError, KeyError, TypeError):
-        told = json.loads((where / "failure.json").read_bytes())
-        return {"code": str(told["code"]), "message": str(told["message"])}
+        told = json.loads((where / "status.json").read_bytes())["failure"]
+        message = ". ".join(str(told[key]) for key in ("message", "next_call") if told.get(key))
+        return {"code": str(told["code"]), "message": message}
     lines = (where / "log.txt").read_text(encoding="utf-8", errors="replace").splitlines()[-_LAST_LINES:]
     last = "; its last lines: " + " | ".join(lines) if lines else "; it wrote nothing"
     return {"code": "UserError", "message": f"Step {step} {how_it_ended(code)}{last}"}

@@ -17,9 +17,9 @@ from phi_finetune.emulator.jobs.job import Job
 from phi_finetune.emulator.runners.engine import JobReport, Report, StepReport, Written
 from phi_finetune.emulator.runners.runner import Failure
 from phi_finetune.emulator.storage.blobs import StoredFile
-from phi_finetune.local.job_folder import JobFolder, folder_name, tracking_uri
 from phi_finetune.local.processes import read_process, spawn, started_here
 from phi_finetune.local.programs import Programs
+from phi_finetune.local.run_folder import RunFolder, folder_name, tracking_uri
 from phi_finetune.local.servers import Servers
 
 __all__ = ["Processes"]
@@ -76,8 +76,8 @@ class Processes:
         """A server's own answer to a request."""
         return self.servers.ask(server, request, stream=stream, timeout=timeout)
 
-    def _folder(self, job: str) -> JobFolder:
-        return JobFolder(self._jobs / folder_name(job))
+    def _folder(self, job: str) -> RunFolder:
+        return RunFolder(self._jobs / folder_name(job))
 
     def _start(self, job: Job) -> None:
         folder = self._folder(job.name)
@@ -109,7 +109,7 @@ class Processes:
         elif process is not None:
             yield from self._lost(job, folder, "was killed, and the step that it ran was ended with it")
 
-    def _lost(self, job: Job, folder: JobFolder, what: str) -> Iterator[StepReport | JobReport]:
+    def _lost(self, job: Job, folder: RunFolder, what: str) -> Iterator[StepReport | JobReport]:
         """The end of a job whose process has ended without a word."""
         step = read_process(folder.step_process)
         if step is not None:
@@ -123,7 +123,7 @@ class Processes:
         yield JobReport(job.name, state, now, failure=None if canceled else failure)
 
 
-def _last_words(folder: JobFolder) -> str:
+def _last_words(folder: RunFolder) -> str:
     with suppress(OSError):
         lines = (folder.path / "run_job.txt").read_text(encoding="utf-8", errors="replace").splitlines()
         return lines[-1] if lines else "it wrote nothing"

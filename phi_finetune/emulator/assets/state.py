@@ -121,14 +121,14 @@ class Assets(AssetStore):
     def model_files(self, reference: str) -> Mapping[str, bytes]:
         """The files of the model that a deployment names: by ``name:version``, ARM id, or registry asset id.
 
-        The models of Azure's own registries have no files here: the answer is empty.
+        The models of Azure's own registries have no files here, but for those that were added: the answer is empty.
 
         Raises:
             ServiceError: 404, where there is no such model; 400, where its files are not there, or for
                 another kind of name.
         """
         model = _of_class(self.find("models", reference), FilesVersion)
-        return {} if model.uri == model.id else model.files()
+        return self._cloud.registries.files_of(model.id) if model.uri == model.id else model.files()
 
     def model_type(self, reference: str) -> str:
         """The type of the model that a deployment names: ``mlflow_model`` and so on.

@@ -83,17 +83,18 @@ class Blob:
 
 
 class Files(Mapping[str, bytes]):
-    """The bytes of blobs by name, each read when it is asked for.
+    """The bytes of blobs, or of files, by name, each read when it is asked for.
 
     Args:
-        blobs: The blobs.
+        blobs: The blobs or files.
     """
 
-    def __init__(self, blobs: Mapping[str, Blob]) -> None:
+    def __init__(self, blobs: Mapping[str, Blob | StoredFile]) -> None:
         self._blobs = blobs
 
     def __getitem__(self, name: str) -> bytes:
-        return self._blobs[name].data
+        found = self._blobs[name]
+        return found() if isinstance(found, StoredFile) else found.data
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._blobs)

@@ -1,15 +1,16 @@
-"""The folder of a job: what is agreed between who starts it, the process that runs its steps, and each step.
+"""The folder of a job's run: what is agreed between who starts it, the process that runs its steps, and each step.
 
 ::
 
-    job.json                  name, values, model_id, steps, inputs (name: path below the folder), command,
-                              tracking_uri (of MLflow)
+    job.json                  version, name, values, files (input: path below the folder), model (a path, or null),
+                              model_id, general_file (null), tracking_uri (of MLflow), runs ({step: its run there})
+    run.json                  the names of the steps, and the words before each
     inputs/NAME               each input file; inputs/model/ the base model's files, where it has some
     outputs/NAME/             what the steps leave; each folder is an output of the pipeline
-    steps/STEP/log.txt        what the step wrote to its standard output and error
-    steps/STEP/metrics.jsonl  a line a value: {"key": ..., "value": ..., "step": ..., "at": seconds since 1970}
+    steps/STEP/log.txt        what the step wrote, its standard output and error too
+    steps/STEP/metrics.jsonl  a line a value: {"key": ..., "value": ..., "step": ..., "time": seconds since 1970}
     steps/STEP/params.json    {"name": "value"}
-    steps/STEP/failure.json   {"code": ..., "message": ...}: why it failed, in its own words
+    steps/STEP/status.json    {"failure": {"code": ..., "message": ..., "next_call": ...}}: in its own words
     events.jsonl              what became of each step and of the job, written by the process that runs them
     process.json, step.json   which processes these are
 
@@ -34,7 +35,7 @@ from phi_finetune.emulator.runners.runner import JobInputs, Metric
 from phi_finetune.local.contents import private_folder, write_whole
 from phi_finetune.local.reports import from_json
 
-__all__ = ["JobFolder", "folder_name", "tracking_uri"]
+__all__ = ["RunFolder", "folder_name", "tracking_uri"]
 
 _SAFE: Final = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"
 
@@ -52,7 +53,7 @@ def folder_name(name: str) -> str:
 
 
 @attrs.frozen
-class JobFolder:
+class RunFolder:
     """The folder of one job.
 
     Attributes:
@@ -64,7 +65,7 @@ class JobFolder:
     @property
     def exists(self) -> bool:
         """Whether the job was prepared."""
-        return (self.path / "job.json").exists()
+        return (self.path / "run.json").exists()
 
     @property
     def process(self) -> Path:
@@ -81,32 +82,34 @@ class JobFolder:
         making = self.path.with_name(f".making-{self.path.name}-{os.getpid()}")
         private_folder(making)
         try:
-            inputs = {name: f"inputs/{folder_name(name)}" for name in job.files}
+            files = {name: f"inputs/{folder_name(name)}" for name in job.files}
             for name, data in job.files.items():
-                _write(making / inputs[name], data)
-            if job.model:
-                inputs["model"] = "inputs/model"
-                for name, data in job.model.items():
-                    _write(_below(making / "inputs" / "model", name), data)
+                _write(making / files[name], data)
+            for name, data in job.model.items():
+                _write(_below(making / "inputs" / "model", name), data)
             told = {
+                "version": 1,
                 "name": job.name,
                 "values": dict(job.values),
+                "files": files,
+                "model": "inputs/model" if job.model else None,
                 "model_id": job.model_id,
-                "steps": list(job.steps),
-                "inputs": inputs,
-                "command": list(command),
+                "general_file": None,
                 "tracking_uri": mlflow,
+                "runs": {},
             }
-            (making / "outputs").mkdir(mode=0o700)
+            private_folder(making / "outputs")
             write_whole(making / "job.json", json.dumps(told, indent=1).encode())
+            run = {"name": job.name, "steps": list(job.steps), "command": list(command)}
+            write_whole(making / "run.json", json.dumps(run, indent=1).encode())
             os.rename(making, self.path)
         except BaseException:
             shutil.rmtree(making, ignore_errors=True)
             raise
 
-    def job(self) -> dict[str, Any]:
-        """What ``job.json`` says."""
-        told: dict[str, Any] = json.loads((self.path / "job.json").read_bytes())
+    def run(self) -> dict[str, Any]:
+        """What ``run.json`` says."""
+        told: dict[str, Any] = json.loads((self.path / "run.json").read_bytes())
         return told
 
     def step(self, name: str) -> Path:
@@ -115,7 +118,7 @@ class JobFolder:
 
     def tell(self, event: Mapping[str, object]) -> None:
         """Write an event down, so that it is there whatever happens next."""
-        line = json.dumps({"job": self.job()["name"], "when": datetime.now(UTC).isoformat(), **event})
+        line = json.dumps({"job": self.run()["name"], "when": datetime.now(UTC).isoformat(), **event})
         descriptor = os.open(self.path / "events.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         with os.fdopen(descriptor, "ab") as file:
             file.write(line.encode() + b"\n")
@@ -160,8 +163,8 @@ class JobFolder:
 def _metrics(where: Path, began: datetime) -> Iterator[Metric]:
     for line in _read(where / "metrics.jsonl").split(b"\n")[:-1]:
         told = _object(line)
-        if {"key", "value", "step", "at"} <= told.keys():
-            at = datetime.fromtimestamp(float(told["at"]), UTC)
+        if {"key", "value", "step", "time"} <= told.keys():
+            at = datetime.fromtimestamp(float(told["time"]), UTC)
             after = max(timedelta(0), at - began)
             yield Metric(str(told["key"]), float(told["value"]), int(told["step"]), after)
 
