@@ -20,6 +20,7 @@ from typing import Final
 from phi_finetune.local.contents import private_folder
 from phi_finetune.local.processes import write_process
 from phi_finetune.local.run_folder import RunFolder
+from phi_finetune.local.tracking import is_possible
 
 __all__ = ["main"]
 
@@ -50,22 +51,46 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     if any(True for _ in folder.events()):
         return 1  # Another process ran it, and has ended.
+    os.umask(0o077)
     signal.signal(signal.SIGTERM, _cancel)
     write_process(folder.process, os.getpid())
-    step = ""
+    _run_steps(folder)
+    # The job has ended: there is nothing left to cancel.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if (folder.path / "tracking.json").exists() and (tracking := _track("end", folder)) is not None:
+        tracking.wait()
+    return 0
+
+
+def _run_steps(folder: RunFolder) -> None:
+    step, tracking = "", None
     try:
-        for step in folder.run()["steps"]:
+        tracking = _track("begin", folder)
+        for number, step in enumerate(folder.run()["steps"]):
+            if number == 1 and tracking is not None:
+                tracking.wait()  # What the first step checks takes as long; no metric is logged before.
             failure = _run(folder, step)
             if failure is not None:
                 folder.tell({"step": step, "state": "Failed", "failure": failure})
                 folder.tell({"state": "Failed"})
-                return 0
+                return
             folder.tell({"step": step, "state": "Completed"})
         folder.tell({"state": "Completed", "outputs": folder.outputs()})
     except _Canceled:
         folder.tell({"step": step, "state": "Canceled"})
         folder.tell({"state": "Canceled"})
-    return 0
+    finally:
+        if tracking is not None:
+            tracking.wait()
+
+
+def _track(what: str, folder: RunFolder) -> subprocess.Popen[bytes] | None:
+    """Begin or end the job's runs in MLflow, where that is installed; the job does without if it fails."""
+    if not is_possible():
+        return None
+    command = [sys.executable, "-m", "phi_finetune.local.tracking", what, str(folder.path)]
+    quiet = {"MLFLOW_DISABLE_TELEMETRY": "true"}
+    return subprocess.Popen(command, stdin=subprocess.DEVNULL, env={**os.environ, **quiet})
 
 
 def _run(folder: RunFolder, step: str) -> dict[str, str] | None:

@@ -48,6 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return 1
+    os.umask(0o077)
     told = threading.Event()
 
     def end(number: int, frame: FrameType | None) -> None:
