@@ -208,7 +208,7 @@ class Workspace(WithoutHandle):
         Args:
             folder: The folder; made where it is not there, and then for its owner's eyes alone.
             runner: What running a job means. None trains and serves really, which needs the extra ``[local]``; other
-                programs may be named for that; a runner of :mod:`phi_finetune.testing` makes it up. A folder keeps to
+                programs may be named for that. A runner of the emulator makes it up, in no time. A folder keeps to
                 what it was made with.
             on_event: Hears everything that happens.
             retries: When to send a request again; None is :class:`~phi_finetune.retries.StandardRetries`.

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,7 @@ def test_a_job_runs_and_its_files_are_its_outputs(tmp_path: Path) -> None:
     """Steps, metrics, parameters, logs and outputs are those of the processes; the model holds what they wrote."""
     folder = tmp_path / "runs"
     workspace = with_programs(folder, programs(tmp_path / "programs"))
-    job = finetune(workspace).with_parameters(num_train_epochs=2).submit().wait()
+    job = finetune(workspace).with_parameters(num_train_epochs=2).submit().wait(timeout=timedelta(minutes=2))
     assert job.status == "Completed"
     steps = [step.name for step in job.children()]
     assert "chat_completion_finetune" in steps
@@ -115,7 +116,7 @@ def test_a_step_that_fails_tells_why(tmp_path: Path, what: str, says: str) -> No
     """Exit code, signal, last lines, or its own words; the steps after it never begin, and the caller goes on."""
     workspace = with_programs(tmp_path / "runs", programs(tmp_path / "programs", step=what))
     with pytest.raises(JobFailed, match=f"(?s){says}"):
-        finetune(workspace).submit().wait()
+        finetune(workspace).submit().wait(timeout=timedelta(minutes=2))
     (job,) = workspace.jobs()
     steps = {step.name: step.status for step in job.children()}
     assert steps["chat_completion_finetune"] == "Failed"
@@ -133,7 +134,7 @@ def test_a_job_whose_runner_was_killed_has_failed(tmp_path: Path) -> None:
     assert step.alive
     again = with_programs(folder, doing)
     with pytest.raises(JobFailed, match="was killed"):
-        again.job(job.name).wait()
+        again.job(job.name).wait(timeout=timedelta(minutes=2))
     until(lambda: not step.alive, 10)
 
 
@@ -148,7 +149,7 @@ def test_a_number_that_another_process_was_given_is_not_mistaken(tmp_path: Path)
         for name, process in (("process.json", runner), ("step.json", step)):
             (where / name).write_text(f'{{"pid": {stranger.pid}, "began": "{process.began}"}}')
         with pytest.raises(JobFailed, match="was killed"):
-            with_programs(folder, doing).job(job.name).wait()
+            with_programs(folder, doing).job(job.name).wait(timeout=timedelta(minutes=2))
         assert stranger.poll() is None
     finally:
         stranger.kill()
@@ -161,14 +162,14 @@ def test_a_program_that_is_not_there(tmp_path: Path) -> None:
     """The job fails, and names it."""
     doing = Programs(step=("/no/such/program",))
     with pytest.raises(JobFailed, match=r"No such file or directory .*/no/such/program"):
-        finetune(with_programs(tmp_path / "runs", doing)).submit().wait()
+        finetune(with_programs(tmp_path / "runs", doing)).submit().wait(timeout=timedelta(minutes=2))
 
 
 def test_reopening_gives_the_same_end(tmp_path: Path) -> None:
     """What became of a job is in the log: it does not change when its folder is gone."""
     folder = tmp_path / "runs"
     doing = programs(tmp_path / "programs")
-    job = finetune(with_programs(folder, doing)).submit().wait()
+    job = finetune(with_programs(folder, doing)).submit().wait(timeout=timedelta(minutes=2))
     again = with_programs(folder, doing).job(job.name)
     assert (again.status, again.children()) == (job.status, job.children())
     assert again.metrics().history("loss") == job.metrics().history("loss")
@@ -195,7 +196,12 @@ def test_the_inputs_are_written_down_for_the_steps(tmp_path: Path) -> None:
     """Every parameter, each file, and where MLflow's runs go."""
     folder = tmp_path / "runs"
     workspace = with_programs(folder, programs(tmp_path / "programs"))
-    job = finetune(workspace).with_parameters(num_train_epochs=2, learning_rate=0.003).submit().wait()
+    job = (
+        finetune(workspace)
+        .with_parameters(num_train_epochs=2, learning_rate=0.003)
+        .submit()
+        .wait(timeout=timedelta(minutes=2))
+    )
     what = told(folder / "jobs" / job.name / "job.json")
     values, inputs = what["values"], what["files"]
     assert isinstance(values, dict)
