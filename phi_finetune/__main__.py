@@ -29,9 +29,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(required=True)
     sweep = commands.add_parser("sweep", help="delete what this library made and whose lease has ended")
     sweep.add_argument("--dry-run", action="store_true", help="only say what that would be")
+    sweep.add_argument("--local", metavar="FOLDER", help="of the local workspace in this folder")
     chosen = parser.parse_args(arguments)
     try:
-        found = Workspace.connect().sweep(dry_run=chosen.dry_run)
+        workspace = Workspace.connect() if chosen.local is None else Workspace.local(chosen.local)
+        found = workspace.sweep(dry_run=chosen.dry_run)
     except PhiFinetuneError as error:
         print(error, file=sys.stderr)
         return 1

@@ -12,7 +12,7 @@ import attrs
 from phi_finetune._handles import WithoutHandle, kept
 from phi_finetune._leases import check_ours, lease_end, lease_tag, lease_until, longer_lease
 from phi_finetune._lineage import MADE_BY
-from phi_finetune.catalog import sizes
+from phi_finetune.catalog import sizes, this_machine
 from phi_finetune.errors import (
     ComputeFailed,
     ConfigurationError,
@@ -387,11 +387,11 @@ class GpuCompute(WithoutHandle):
 
 
 def list_skus(client: Client) -> tuple[GpuSku, ...]:
-    """The sizes with a GPU that the workspace's region offers."""
+    """The sizes with a GPU that the region offers; of a local workspace its machine, with or without one."""
     from phi_finetune._azure.compute import vm_sizes
 
     skus = (_sku(item) for item in vm_sizes(client))
-    return tuple(sku for sku in skus if sku.gpus != 0)
+    return tuple(sku for sku in skus if sku.gpus != 0 or _is_local(sku))
 
 
 def find_sku(client: Client, size: str) -> GpuSku:
@@ -406,6 +406,9 @@ def find_sku(client: Client, size: str) -> GpuSku:
         if str(item.get("name", "")).lower() == size.lower():
             return _sku(item)
     offered = tuple(sku.name for sku in list_skus(client))
+    known = sizes.find(size)
+    if known is not None and offered == (this_machine.NAME,):
+        return client.remember(f"machine as {known.name}", lambda: _stand_in(client, known.name))
     raise SizeNotAllowed(
         f"The region {client.facts.location} does not offer {size}",
         resource=f"size {size}",
@@ -416,6 +419,19 @@ def find_sku(client: Client, size: str) -> GpuSku:
     )
 
 
+def _stand_in(client: Client, name: str) -> GpuSku:
+    """The machine of a local workspace under the name of a size of Azure's."""
+    (machine,) = list_skus(client)
+    has = f"{machine.cores} cores, {machine.memory_gib:g} GiB, {machine.gpus or 'no'} GPU"
+    message = f"this machine stands for it ({has}): how long a job takes and what fits differ from Azure"
+    client.notify(Warned(resource=f"size {name}", message=message))
+    return attrs.evolve(machine, name=name)
+
+
+def _is_local(sku: GpuSku) -> bool:
+    return sku.family == this_machine.FAMILY
+
+
 def check_gpu_size(client: Client, size: str, resource: str) -> GpuSku:
     """Refuse a size that is retired, is not offered in the region, or whose GPUs are none or not known.
 
@@ -424,8 +440,8 @@ def check_gpu_size(client: Client, size: str, resource: str) -> GpuSku:
     """
     known = sizes.find(size)
     today = datetime.now(UTC).date()
-    if known is not None and known.is_retired(today):
-        offered = tuple(sku.name for sku in list_skus(client))
+    offered = tuple(sku.name for sku in list_skus(client))
+    if known is not None and known.is_retired(today) and offered != (this_machine.NAME,):
         raise SizeNotAllowed(
             f"{known.name} is retired",
             resource=resource,
@@ -435,7 +451,7 @@ def check_gpu_size(client: Client, size: str, resource: str) -> GpuSku:
             allowed=offered,
         )
     sku = find_sku(client, size)
-    if sku.gpus:
+    if sku.gpus or _is_local(sku):
         return sku
     why = "it has no GPU" if sku.gpus == 0 else "neither Azure nor the catalogue says how many GPUs it has"
     raise SizeNotAllowed(
@@ -444,7 +460,7 @@ def check_gpu_size(client: Client, size: str, resource: str) -> GpuSku:
         why=why,
         next_call="take one of ws.gpu_skus()",
         size=size,
-        allowed=tuple(other.name for other in list_skus(client)),
+        allowed=offered,
     )
 
 

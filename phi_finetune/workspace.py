@@ -28,10 +28,13 @@ if TYPE_CHECKING:
     from azure.ai.ml import MLClient
     from azure.core.credentials import TokenCredential
     from mlflow import MlflowClient
+    from requests import Session
 
     from phi_finetune._azure.client import Client
     from phi_finetune.chat_dataset import ChatDataset
+    from phi_finetune.emulator.runners.runner import Runner
     from phi_finetune.events import Event
+    from phi_finetune.local.programs import Programs
     from phi_finetune.protocols import Clock, CloudName, CredentialPolicy, Listener, RetryPolicy
     from phi_finetune.retries import RetryBudget
 
@@ -187,6 +190,55 @@ class Workspace(WithoutHandle):
         if registry_client is None:
             return workspace
         return attrs.evolve(workspace, registry=registry_of(registry_client))
+
+    @classmethod
+    def local(
+        cls,
+        folder: str | os.PathLike[str],
+        *,
+        runner: Runner | Programs | None = None,
+        on_event: Listener | None = None,
+        retries: RetryPolicy | None = None,
+        retry_budget: RetryBudget | None = None,
+    ) -> Workspace:
+        """Open a workspace that is kept in a folder of this machine.
+
+        Everything is as with Azure, and nothing leaves the machine: what this workspace sends is answered from the
+        folder. Workspaces of Azure in the same process are not touched. Several processes may open the folder at once,
+        and each sees what the others do.
+
+        Args:
+            folder: The folder; made where it is not there, and then for its owner's eyes alone.
+            runner: What running a job means. None trains and serves really, which needs the extra ``[local]``; other
+                programs may be named for that. A runner of the emulator makes it up, in no time. A folder keeps to
+                what it was made with.
+            on_event: Hears everything that happens.
+            retries: When to send a request again; None is :class:`~phi_finetune.retries.StandardRetries`.
+            retry_budget: What all requests together may spend on sending again; None is a
+                :class:`~phi_finetune.retries.RetryBudget` of this connection's own.
+
+        Raises:
+            ConfigurationError: The folder is damaged, holds something else, was made by a newer version, or cannot be
+                written. Nothing in it was changed.
+            MissingDependency: The extra ``[local]`` is not installed, and no runner is named.
+        """
+        from phi_finetune.local.door import open_local
+
+        door = open_local(Path(folder), runner)
+        return _connected(
+            door.subscription_id,
+            door.resource_group,
+            door.workspace_name,
+            credential=door.credential,
+            cloud="public",
+            retries=retries,
+            on_event=on_event,
+            clock=door.clock,
+            allowed_hosts=(),
+            retry_budget=retry_budget,
+            session=door.session,
+            tracking_uri=door.tracking_uri,
+        )
 
     @property
     def id(self) -> str:
@@ -442,7 +494,8 @@ class Workspace(WithoutHandle):
         """A real MLflow client of the workspace's tracking service, with this workspace's credential.
 
         No global tracking URI is set. It needs azureml-mlflow, which knows Azure's addresses. MLflow's telemetry is
-        off, unless MLflow was imported before, or ``MLFLOW_DISABLE_TELEMETRY`` is set.
+        off, unless MLflow was imported before, or ``MLFLOW_DISABLE_TELEMETRY`` is set. Of a local workspace it reads
+        the store in its folder, and needs MLflow alone.
 
         Raises:
             MissingDependency: azureml-mlflow is not installed.
@@ -483,6 +536,8 @@ def _connected(
     clock: Clock | None,
     allowed_hosts: Sequence[str],
     retry_budget: RetryBudget | None,
+    session: Session | None = None,
+    tracking_uri: str | None = None,
 ) -> Workspace:
     from phi_finetune._azure.client import Client
     from phi_finetune._azure.hosts import cloud_named
@@ -504,6 +559,8 @@ def _connected(
         budget=RetryBudget() if retry_budget is None else retry_budget,
         # Looking costs two requests, so it is done where somebody hears of it.
         on_found=None if on_event is None else report_expired,
+        session=session,
+        tracking_uri=tracking_uri,
     )
     return Workspace(subscription_id, resource_group, name, client=client)
 

@@ -25,6 +25,7 @@ from phi_finetune.retries import for_leaving
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
+    from requests import Session
 
     from phi_finetune._azure.transport import Transport
     from phi_finetune._token_cache import CachedCredential
@@ -77,6 +78,8 @@ class Client:
         allowed_hosts: Hosts that may be spoken to besides the cloud's.
         budget: What all further sends together may cost; None sets no limit.
         on_found: Called once, when the workspace was found, with this handle and the answer.
+        session: What sends, in place of a session of its own; a local workspace answers by it.
+        tracking_uri: Where MLflow finds the runs; None asks the workspace.
 
     Raises:
         ConfigurationError: A host that is allowed is no host's name.
@@ -96,6 +99,8 @@ class Client:
         allowed_hosts: Iterable[str] = (),
         budget: RetryBudget | None = None,
         on_found: Callable[[Client, Answer], None] | None = None,
+        session: Session | None = None,
+        tracking_uri: str | None = None,
     ) -> None:
         self.subscription_id = subscription_id
         self.resource_group = resource_group
@@ -108,6 +113,8 @@ class Client:
         self._retries = retries
         self._budget = budget
         self._on_found = on_found
+        self.session = session
+        self.tracking_uri = tracking_uri
         self._lock = threading.RLock()
         self._remembered: dict[str, Any] = {}
         self._own: dict[str, Any] = {}
@@ -340,6 +347,7 @@ class Client:
             notify=first.notify,
             hosts=first.hosts,
             budget=first._budget,
+            session=first.session,
         )
 
     def _sign_in(self) -> CachedCredential:

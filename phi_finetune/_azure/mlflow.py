@@ -24,6 +24,10 @@ def mlflow_client(client: Client) -> MlflowClient:
     Raises:
         MissingDependency: azureml-mlflow is not installed.
     """
+    if client.tracking_uri is not None:
+        if find_spec("mlflow") is None:
+            raise MissingDependency("MLflow is not installed", next_call="pip install mlflow")
+        return _client_class()(tracking_uri=client.tracking_uri)
     if find_spec("azureml") is None or find_spec("azureml.mlflow") is None:
         raise MissingDependency(
             "MLflow does not know Azure's addresses without azureml-mlflow",

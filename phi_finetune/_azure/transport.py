@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from azure.core.pipeline.transport import HttpRequest as LegacyRequest
     from azure.core.pipeline.transport import HttpResponse as LegacyResponse
     from azure.core.rest import HttpRequest, HttpResponse
+    from requests import Session
 
     from phi_finetune._token_cache import CachedCredential
 
@@ -109,6 +110,7 @@ class Transport(HttpTransport["Request", "Response"]):
         notify: Hears of each send, and of each wait before a further one.
         hosts: Says where requests may go.
         budget: What all further sends together may cost; None sets no limit.
+        session: What sends, in place of a session of its own.
     """
 
     def __init__(
@@ -120,6 +122,7 @@ class Transport(HttpTransport["Request", "Response"]):
         notify: Listener,
         hosts: Hosts,
         budget: RetryBudget | None,
+        session: Session | None = None,
     ) -> None:
         self._retries = retries
         self._clock = clock
@@ -129,7 +132,12 @@ class Transport(HttpTransport["Request", "Response"]):
         self._budget = budget
         self._revoked: dict[str, str] = {}
         self._lock = threading.Lock()
-        self._inner = RequestsTransport(connection_timeout=CONNECT_TIMEOUT_S, read_timeout=READ_TIMEOUT_S)
+        self._inner = RequestsTransport(
+            connection_timeout=CONNECT_TIMEOUT_S,
+            read_timeout=READ_TIMEOUT_S,
+            session=session,
+            session_owner=session is None,
+        )
         self._deadline: Deadline | None = None
 
     def limited(

@@ -15,6 +15,7 @@ from phi_finetune.emulator.authorization.routes import ROUTES as AUTHORIZATION
 from phi_finetune.emulator.authorization.state import Access
 from phi_finetune.emulator.billing.bill import Bill
 from phi_finetune.emulator.billing.state import bill
+from phi_finetune.emulator.catalogue import VmSize
 from phi_finetune.emulator.computes.routes import ROUTES as COMPUTES
 from phi_finetune.emulator.computes.state import Computes
 from phi_finetune.emulator.core.api_version import require_api_version
@@ -43,11 +44,13 @@ from phi_finetune.emulator.registries.routes import ROUTES as REGISTRIES
 from phi_finetune.emulator.registries.state import Registries
 from phi_finetune.emulator.run_history.routes import ROUTES as RUN_HISTORY
 from phi_finetune.emulator.runners.commands import Commands
+from phi_finetune.emulator.runners.engine import Engine, Report, ServerReport
 from phi_finetune.emulator.runners.runner import Runner
 from phi_finetune.emulator.scoring.routes import ROUTES as SCORING
 from phi_finetune.emulator.serverless_endpoints.keys import sent_key
 from phi_finetune.emulator.serverless_endpoints.routes import ROUTES as SERVERLESS_ENDPOINTS
 from phi_finetune.emulator.serverless_endpoints.state import ServerlessEndpoints
+from phi_finetune.emulator.storage.blobs import Contents
 from phi_finetune.emulator.storage.routes import ROUTES as STORAGE
 from phi_finetune.emulator.storage.state import Storage
 from phi_finetune.emulator.visibility import Visibility
@@ -100,6 +103,7 @@ class Settings:
             change, once the change is done.
         endpoint_name_rest: How long the name of a deleted endpoint cannot be used again.
         registries: Names of registries besides Azure's own. They start empty, and can be written to.
+        machine: The one machine that there is, for which every size of Azure's stands; None for Azure's own sizes.
     """
 
     region: str = "eastus"
@@ -116,6 +120,7 @@ class Settings:
     traffic_after_reads: int = 0
     endpoint_name_rest: timedelta = timedelta(0)
     registries: Sequence[str] = ()
+    machine: VmSize | None = None
 
 
 class Cloud:
@@ -124,10 +129,25 @@ class Cloud:
     Args:
         settings: How it is set up; None takes every default.
         runner: What running a job means; None simulates it.
+        engine: What really runs jobs and serves models, in place of the runner; None is nothing.
+        contents: What keeps the contents of blobs; None keeps them in memory.
+
+    Attributes:
+        replays: Whether requests are carried out again that were admitted when they came.
     """
 
-    def __init__(self, settings: Settings | None = None, runner: Runner | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        runner: Runner | None = None,
+        *,
+        engine: Engine | None = None,
+        contents: Contents | None = None,
+    ) -> None:
         self.settings = settings or Settings()
+        self.engine = engine
+        self.contents = contents
+        self.replays = False
         self.clock = Clock(self.settings.start, self.settings.progression)
         self.ids = Ids(self.settings.seed)
         self.journal = Journal()
@@ -170,6 +190,18 @@ class Cloud:
             if fault is None:
                 return self._noted(request, route, self._answer(request.with_params(params), route))
             return self._faulty(request.with_params(params), route, fault)
+
+    def hear(self, report: Report) -> None:
+        """Take what the engine tells; of what is not here any more it changes nothing."""
+        with self._lock:
+            self.operations.settle()
+            self.jobs.settle()
+            if isinstance(report, ServerReport):
+                self.endpoints.hear(report)
+            else:
+                self.jobs.hear(report)
+            self.operations.settle()
+            self.jobs.settle()
 
     def bill(self) -> Bill:
         """What has run until now, and what it cost; looking lets no time pass."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from phi_finetune.emulator.assets import references
@@ -109,7 +109,7 @@ class Assets(AssetStore):
         """
         return _of_class(self.find("codes", reference), FilesVersion)
 
-    def code_files(self, reference: str) -> dict[str, bytes]:
+    def code_files(self, reference: str) -> Mapping[str, bytes]:
         """The files of a snapshot of code, by their path in it.
 
         Raises:
@@ -118,17 +118,17 @@ class Assets(AssetStore):
         """
         return self.code(reference).files()
 
-    def model_files(self, reference: str) -> dict[str, bytes]:
+    def model_files(self, reference: str) -> Mapping[str, bytes]:
         """The files of the model that a deployment names: by ``name:version``, ARM id, or registry asset id.
 
-        The models of Azure's own registries have no files here: the answer is empty.
+        The models of Azure's own registries have no files here, but for those that were added: the answer is empty.
 
         Raises:
             ServiceError: 404, where there is no such model; 400, where its files are not there, or for
                 another kind of name.
         """
         model = _of_class(self.find("models", reference), FilesVersion)
-        return {} if model.uri == model.id else model.files()
+        return self._cloud.registries.files_of(model.id) if model.uri == model.id else model.files()
 
     def model_type(self, reference: str) -> str:
         """The type of the model that a deployment names: ``mlflow_model`` and so on.

@@ -90,7 +90,7 @@ class AssetVersion:
     details: Details
     created: datetime
     author: str
-    read: Callable[[str], dict[str, bytes]] = field(repr=False, compare=False)
+    read: Callable[[str], Mapping[str, bytes]] = field(repr=False, compare=False)
     modified: datetime | None = None
 
     @property
@@ -128,7 +128,7 @@ class FilesVersion(AssetVersion):
         """``mlflow_model``, ``uri_file`` and so on; empty for code."""
         return str(self.content.get(TYPES.get(self.kind, ""), ""))
 
-    def files(self) -> dict[str, bytes]:
+    def files(self) -> Mapping[str, bytes]:
         """The content of its files, by their path in it.
 
         Raises:

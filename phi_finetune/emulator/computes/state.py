@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,8 @@ __all__ = ["Compute", "Computes", "compute_missing"]
 SERVERLESS = "serverless"
 
 _KIND = "computeOperationsStatus"
+_NO_LIMIT = 1_000_000
+"""One machine may be used by many clusters and deployments at once."""
 _CREATION = timedelta(seconds=30)
 _UPDATE = timedelta(seconds=10)
 _DELETION = timedelta(minutes=1)
@@ -70,6 +73,9 @@ class Computes:
     @property
     def sizes(self) -> Sequence[VmSize]:
         """The machine sizes that Azure has not retired by the clock's time."""
+        machine = self._cloud.settings.machine
+        if machine is not None:
+            return [machine]
         today = self._cloud.clock.now().date().isoformat()
         return [size for size in self._sizes if size.retired_on is None or size.retired_on > today]
 
@@ -84,11 +90,14 @@ class Computes:
         Raises:
             ServiceError: 400, where there is none, or Azure has retired it.
         """
-        return checks.find_size(name, self.sizes)
+        machine = self._cloud.settings.machine
+        if machine is None:
+            return checks.find_size(name, self.sizes)
+        return replace(machine, name=checks.find_size(name, [machine, *self._sizes]).name)
 
     def quota(self, family: str) -> int:
         """Dedicated cores that the subscription may have of a family."""
-        return self._quota.of(family)
+        return self._quota.of(family) if self._cloud.settings.machine is None else _NO_LIMIT
 
     @property
     def low_priority_quota(self) -> int:

@@ -9,8 +9,9 @@ from typing import Literal
 
 __all__ = ["Clock", "ClockStands", "Progress", "Progression", "Stage", "timestamp"]
 
-Progression = Literal["instant", "realistic", "manual"]
-"""What lets time pass, besides ``Clock.advance``: pauses and reads, pauses alone, or nothing."""
+Progression = Literal["instant", "realistic", "manual", "live"]
+"""What lets time pass, besides ``Clock.advance``: pauses and reads, pauses alone, or nothing; under ``live`` what is
+made up of waiting takes no time at all, since what really happens takes its own."""
 
 _WAITS = 2_000
 """So many pauses and reads in a row, all in vain, are a loop that would never end."""
@@ -27,7 +28,11 @@ class Clock:
         start: When it starts. None is now.
         progression: ``"instant"``: pauses move it, and so does each read of something unfinished, to the end
             of its stage. ``"realistic"``: pauses move it, reads do not. ``"manual"``: only :meth:`advance`
-            and :meth:`advance_to` do.
+            and :meth:`advance_to` do. ``"live"``: as manual, but every stage that this emulator makes up lasts no time:
+            whoever owns the clock sets it by the machine's.
+
+    Attributes:
+        turns: How often anything has entered another state.
     """
 
     def __init__(self, start: datetime | None = None, progression: Progression = "instant") -> None:
@@ -35,7 +40,8 @@ class Clock:
         self._start = (start or datetime.now(UTC)).replace(microsecond=0)
         self._now = self._start
         self._waits = 0
-        self.progression = progression
+        self.turns = 0
+        self.progression: Progression = progression
 
     def now(self) -> datetime:
         """The time, in UTC."""
@@ -55,6 +61,11 @@ class Clock:
     def advance_to(self, when: datetime) -> None:
         """Let time pass until ``when``; nothing happens where that is past."""
         self.advance(max(when - self._now, timedelta(0)))
+
+    def put(self, when: datetime) -> None:
+        """Show another time, be it an earlier one: for whoever carries out again what was done at that time."""
+        self._now = when
+        self._waits = 0
 
     def monotonic(self) -> float:
         """Seconds since the clock's start."""
@@ -77,7 +88,7 @@ class Clock:
         """
         if self.progression == "manual":
             self.wait_in_vain()
-        else:
+        elif self.progression != "live":
             self.advance(time)
 
     def wait_in_vain(self) -> None:
@@ -144,7 +155,7 @@ class Progress:
         """
         before = len(self._entered)
         state = self.state
-        if self.finished or len(self._entered) > before:
+        if self.finished or len(self._entered) > before or self._clock.progression == "live":
             return state
         if self._clock.progression != "instant":
             self._clock.wait_in_vain()
@@ -152,11 +163,11 @@ class Progress:
         self._clock.advance_to(self._due())
         return self.state
 
-    def cut(self, stages: Sequence[Stage], end: str) -> None:
-        """Leave the planned way: go through ``stages`` to ``end`` from now on."""
+    def cut(self, stages: Sequence[Stage], end: str, *, when: datetime | None = None) -> None:
+        """Leave the planned way: go through ``stages`` to ``end`` from now on, or from ``when``."""
         self._stages = list(stages)
         self._end = end
-        self._enter(self._stages[0].name if self._stages else end, self._clock.now())
+        self._enter(self._stages[0].name if self._stages else end, when or self._clock.now())
 
     def extend(self, stages: Sequence[Stage], end: str) -> None:
         """Go on from the end that was reached, and from the time at which it was reached."""
@@ -165,7 +176,8 @@ class Progress:
         self._enter(self._stages[0].name if self._stages else end, self._entered[-1][1])
 
     def _due(self) -> datetime:
-        return self._entered[-1][1] + self._stages[0].lasts
+        lasts = timedelta(0) if self._clock.progression == "live" else self._stages[0].lasts
+        return self._entered[-1][1] + lasts
 
     def _step(self) -> None:
         due = self._due()
@@ -173,6 +185,7 @@ class Progress:
         self._enter(self._stages[0].name if self._stages else self._end, due)
 
     def _enter(self, name: str, when: datetime) -> None:
+        self._clock.turns += 1
         self._entered.append((name, when))
 
 

@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from phi_finetune.emulator.core.errors import ServiceError
 
-__all__ = ["Request", "Response", "empty", "json_answer"]
+__all__ = ["Forwarded", "Request", "Response", "empty", "json_answer"]
 
 
 @dataclass(frozen=True)
@@ -96,6 +96,17 @@ class Response:
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
     pause_s: float = 0.0
+
+
+@dataclass
+class Forwarded(Response):
+    """An answer that a server of its own gives: whoever holds the door asks it; ``headers`` go on top of its own.
+
+    Attributes:
+        server: The server's id.
+    """
+
+    server: str = ""
 
 
 def json_answer(status: int, value: object, headers: Mapping[str, str] | None = None) -> Response:

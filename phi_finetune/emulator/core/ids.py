@@ -15,10 +15,18 @@ class Ids:
     Args:
         seed: None draws a new one, so that two emulators never share an identifier: the real client keeps
             component ids on disk for a week by workspace id (service.md).
+
+    Attributes:
+        seed: The seed.
     """
 
     def __init__(self, seed: int | None = None) -> None:
-        self._random = random.Random(secrets.randbits(64) if seed is None else seed)
+        self.seed = secrets.randbits(64) if seed is None else seed
+        self._random = random.Random(self.seed)
+
+    def begin(self, number: int) -> None:
+        """Begin anew for the request of this number: what is drawn for it depends on no other request."""
+        self._random.seed(f"{self.seed}/{number}")
 
     def guid(self) -> str:
         """A guid."""

@@ -17,9 +17,10 @@ from phi_finetune.emulator.core.router import Route
 if TYPE_CHECKING:
     from phi_finetune.emulator.cloud import Cloud
 
-__all__ = ["ROUTES", "Operation", "Operations", "poll_again"]
+__all__ = ["ROUTES", "Operation", "Operations", "Outcome", "poll_again"]
 
 _PAUSE_S = 15
+_LIVE_PAUSE_MS = 1000
 """A pause between polls where time is to be true; 15 s to 30 s are usual. The service names none (service.md)."""
 
 _FOREVER = timedelta(days=36_500)
@@ -47,7 +48,13 @@ class Operation:
     @property
     def ended(self) -> datetime | None:
         """When its time had come; None before it has been seen to."""
-        return self.progress.entered[-1][1] if self.progress.finished else None
+        return self.progress.entered[-1][1] if self.progress.state == "done" else None
+
+    def arrive(self) -> None:
+        """End an operation that waits for this, and no other."""
+        if isinstance(self.progress, _Awaited) and self.progress.state != "done":
+            self.progress.arrive()
+            _ = self.status
 
     def watch(self) -> str:
         """The same, as a poller sees it: watching lets time pass."""
@@ -60,6 +67,17 @@ class Operation:
             self.settled = True
             self.error = self.finish()
         return "Failed" if self.error else "Succeeded"
+
+
+class _Awaited(Progress):
+    """Work of which somebody will tell when it is done."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(clock, (), "working")
+
+    def arrive(self) -> None:
+        """It is done."""
+        self.cut([], "done")
 
 
 class _Endless(Progress):
@@ -84,6 +102,8 @@ def poll_again(clock: Clock) -> dict[str, str]:
     if clock.progression == "instant":
         # This keeps the real client from pausing; zero is treated as absent (wire.md 10).
         return {"retry-after-ms": "1"}
+    if clock.progression == "live":
+        return {"retry-after-ms": str(_LIVE_PAUSE_MS)}
     return {"Retry-After": str(_PAUSE_S)}
 
 
@@ -104,6 +124,12 @@ class Operations:
             progress = Progress(clock, [Stage("waiting", lasts / 2), Stage("working", lasts / 2)], "done")
         outcome = _failing(fault) if isinstance(fault, OperationFails) else finish
         operation = Operation(self._cloud.ids.guid(), kind, progress, outcome)
+        self._operations[operation.id] = operation
+        return operation
+
+    def wait(self, kind: str, finish: Outcome) -> Operation:
+        """Begin an operation that ends when :meth:`Operation.arrive` is called."""
+        operation = Operation(self._cloud.ids.guid(), kind, _Awaited(self._cloud.clock), finish)
         self._operations[operation.id] = operation
         return operation
 

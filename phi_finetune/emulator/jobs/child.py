@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from phi_finetune.emulator.core.holds import Hold, end_of
 from phi_finetune.emulator.jobs.schedule import Slot
-from phi_finetune.emulator.runners.runner import Failure, Metric
+from phi_finetune.emulator.runners.runner import Failure, Metric, Step
 
 if TYPE_CHECKING:
     from phi_finetune.emulator.jobs.job import Job
@@ -25,13 +25,23 @@ class Child:
         slot: What it does, and when.
         halts: Whether it never ends, as the job stops at the end of the slot: then nobody has heard of it
             since, and it is ``Running`` to run history.
+        written: Gives the step with what it has written by now, where an engine runs it.
     """
 
-    def __init__(self, parent: Job, run_id: str, slot: Slot, *, halts: bool = False) -> None:
+    def __init__(
+        self,
+        parent: Job,
+        run_id: str,
+        slot: Slot,
+        *,
+        halts: bool = False,
+        written: Callable[[str], Step] | None = None,
+    ) -> None:
         self.parent = parent
         self.id = run_id
         self.slot = slot
         self._halts = halts
+        self._written = written
         self.display_name = slot.step.name
         self.experiment = parent.experiment
         self.experiment_id = parent.experiment_id
@@ -90,18 +100,22 @@ class Child:
     @property
     def params(self) -> Mapping[str, str]:
         """The parameters that it logged as it started."""
-        return self.slot.step.params if self.started else {}
+        return self._step.params if self.started else {}
 
     @property
     def metrics(self) -> Sequence[Metric]:
         """What it has logged so far."""
         until = self.parent.horizon - self.slot.begins
-        return [metric for metric in self.slot.step.metrics if metric.after <= until]
+        return [metric for metric in self._step.metrics if metric.after <= until]
 
     @property
     def error(self) -> Failure | None:
         """Why it failed, in its own words."""
         return self.slot.step.failure if self.status == "Failed" else None
+
+    @property
+    def _step(self) -> Step:
+        return self._written(self.slot.step.name) if self._written else self.slot.step
 
     @property
     def _over(self) -> bool:
@@ -114,4 +128,4 @@ class Child:
     def log(self) -> str:
         """What it has written so far."""
         until = self.parent.horizon - self.slot.begins
-        return "".join(f"{text}\n" for after, text in self.slot.step.log if after <= until)
+        return "".join(f"{text}\n" for after, text in self._step.log if after <= until)

@@ -15,7 +15,9 @@ from phi_finetune.emulator.jobs.graph import Node
 from phi_finetune.emulator.jobs.outcome import NodeRun, execute
 from phi_finetune.emulator.jobs.schedule import Slot, plan, stages
 from phi_finetune.emulator.jobs.spec import JobSpec
-from phi_finetune.emulator.runners.runner import Failure, Metric
+from phi_finetune.emulator.jobs.underway import Underway
+from phi_finetune.emulator.runners.engine import JobReport, StepReport
+from phi_finetune.emulator.runners.runner import Failure, JobInputs, Metric
 from phi_finetune.emulator.storage.state import ARTIFACTSTORE
 
 if TYPE_CHECKING:
@@ -61,6 +63,7 @@ class Job:
         self._progress = Progress(cloud.clock, _BEFORE[spec.kind], "Running")
         self._runs: Sequence[NodeRun] | None = None
         self._steps: tuple[Child, ...] = ()
+        self._underway: Underway | None = None
         self.parent: Job | None = None
         self.spec = spec
         self.name = self.id = spec.name
@@ -147,6 +150,9 @@ class Job:
             return None
         if self._single:
             return self._steps[0].slot.step.failure
+        ended = self._underway.ended if self._underway else None
+        if ended is not None and ended.failure is not None:
+            return ended.failure
         failed = [f"/{_path(step.slot)}" for step in self.steps if step.status == "Failed"]
         return Failure(
             "UserError",
@@ -166,7 +172,7 @@ class Job:
 
     def log_paths(self) -> dict[str, str]:
         """Where its logs lie in ``workspaceartifactstore``, by name."""
-        if not self._steps:
+        if not self._steps and self._underway is None:
             return {}
         name = "user_logs/std_log.txt" if self._single else "logs/azureml/executionlogs.txt"
         return {name: f"ExperimentRun/dcid.{self.id}/{name}"}
@@ -215,8 +221,45 @@ class Job:
                 "canceled.",
                 inner=("BadArgument", "CancelPipelineRunInTerminalStatus"),
             )
-        if status != "CancelRequested":
+        if self._underway is not None:
+            self._progress.cut([], "CancelRequested")
+        elif status != "CancelRequested":
             self._progress.cut([Stage("CancelRequested", _CANCELING)] * 2, "Canceled")
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether an engine should be running it now."""
+        return self._underway is not None and self.status == "Running"
+
+    def work(self) -> JobInputs:
+        """What an engine is given to run it."""
+        assert self._underway is not None
+        return self._underway.inputs
+
+    @property
+    def is_underway(self) -> bool:
+        """Whether an engine runs it, or has still to end it."""
+        return self._underway is not None and self.status not in ENDED
+
+    def knows(self, report: StepReport | JobReport) -> bool:
+        """Whether what the engine tells is nothing new."""
+        if not self.is_underway or self._underway is None:
+            return True
+        return isinstance(report, StepReport) and self._underway.knows(report)
+
+    def hear(self, report: StepReport | JobReport) -> None:
+        """Note what the engine tells of it; what comes after its end changes nothing."""
+        if not self.is_underway or self._underway is None:
+            return
+        if isinstance(report, StepReport):
+            step = self._underway.hear(report)
+            if step is not None:
+                self._steps = (*self._steps, step)
+                self._publish(step)
+            self._cloud.clock.turns += 1
+            return
+        self._underway.ended = report
+        self._progress.cut([], report.state, when=report.when)
 
     @property
     def _single(self) -> bool:
@@ -224,7 +267,7 @@ class Job:
         return self.spec.kind == "Command"
 
     def _settle(self, state: str) -> str:
-        if self._runs is None and state == "Running":
+        if self._runs is None and state == "Running" and self._underway is None:
             self._begin()
             state = self._progress.state
         if self.ended is None and state in ENDED:
@@ -233,6 +276,10 @@ class Job:
         return state
 
     def _begin(self) -> None:
+        if self._cloud.engine is not None:
+            self._underway = Underway(self._cloud, self, self._nodes[0])
+            self._publish(self)
+            return
         start = self._progress.entered[-1][1]
         outcome = execute(self._cloud, self.name, self._nodes)
         self._runs, halts = outcome.nodes, outcome.halts
@@ -254,6 +301,8 @@ class Job:
             self._cloud.storage.put_live(path, lambda: run.log().encode(), datastore=ARTIFACTSTORE)
 
     def _write_outputs(self, state: str) -> None:
+        if self._underway is not None and self._underway.ended is not None:
+            outputs.link(self._cloud, self, self._underway.node, self._underway.ended.outputs)
         for run in self._runs or ():
             steps = [step for step in self._steps if step.slot.node == run.node.path]
             if all(step.status == "Completed" for step in steps):

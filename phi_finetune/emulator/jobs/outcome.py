@@ -20,7 +20,7 @@ from phi_finetune.emulator.runners.runner import Failure, JobInputs, Run, Step
 if TYPE_CHECKING:
     from phi_finetune.emulator.cloud import Cloud
 
-__all__ = ["NodeRun", "Outcome", "execute"]
+__all__ = ["NodeRun", "Outcome", "execute", "job_inputs", "places"]
 
 Halt = Literal["Canceled", "NotResponding", "Paused"]
 
@@ -75,7 +75,7 @@ def execute(cloud: Cloud, job_name: str, nodes: Sequence[Node]) -> Outcome:
         ValueError: A queued :class:`JobFails` or :class:`Preempted` names a step that the job does not have,
             or a :class:`Preempted` one whose nodes cannot be taken away.
     """
-    steps = {name: place for node in nodes for name, place in _places(node).items()}
+    steps = {name: place for node in nodes for name, place in places(node).items()}
     execution = _Execution(cloud, job_name, _fault(cloud, steps))
     runs: dict[str, NodeRun] = {}
     for node in nodes:
@@ -88,22 +88,22 @@ def execute(cloud: Cloud, job_name: str, nodes: Sequence[Node]) -> Outcome:
 
 
 def _run(execution: _Execution, node: Node) -> NodeRun:
-    cloud, places = execution.cloud, _places(node)
+    cloud, where = execution.cloud, places(node)
     if isinstance(node.work, CommandSpec):
         run = cloud.commands.run(_command_inputs(execution, node, node.work))
     else:
-        run = cloud.runner.run(_job_inputs(execution, node, node.work))
-    for step, place in reversed(places.items()):
+        run = cloud.runner.run(job_inputs(cloud, execution.job_name, node, execution.made))
+    for step, place in reversed(where.items()):
         failure = unfit(cloud, place)
         if failure is not None:
             run = _cut(run, step, failure, failure.message, after=_START)
-    run = _faulty(execution, _within_limits(execution, run, places))
+    run = _faulty(execution, _within_limits(execution, run, where))
     if not run.steps[-1].failure and execution.halts is None:
         execution.made.update({(node.path, name): made for name, made in run.outputs.items()})
-    return NodeRun(node, run, [places[step.name] for step in run.steps])
+    return NodeRun(node, run, [where[step.name] for step in run.steps])
 
 
-def _places(node: Node) -> dict[str, Place]:
+def places(node: Node) -> dict[str, Place]:
     """Where each step of a node runs, by the step's name."""
     work = node.work
     if isinstance(work, CommandSpec):
@@ -128,27 +128,29 @@ def _values(node: Node, work: CatalogueComponent) -> dict[str, str]:
     return {**defaults, **literals(node.inputs)}
 
 
-def _job_inputs(execution: _Execution, node: Node, work: CatalogueComponent) -> JobInputs:
-    cloud, rows = execution.cloud, node.declared_inputs
+def job_inputs(cloud: Cloud, job: str, node: Node, made: files.Made) -> JobInputs:
+    """What a node that is a fine-tune is given, out of what the nodes before it have made."""
+    work, rows = node.work, node.declared_inputs
+    assert isinstance(work, CatalogueComponent)
     given = files.model_input(node)
     return JobInputs(
-        name=execution.job_name,
+        name=job,
         values=_values(node, work),
         files={
-            name: files.single(name, files.find(cloud, name, source, rows[name], execution.made))
+            name: files.single(name, files.find(cloud, name, source, rows[name], made))
             for name, source in node.inputs.items()
             if rows[name]["type"] == "uri_file"
         },
-        model=_base_model(execution, given, node.inputs[given]),
+        model=_base_model(cloud, given, node.inputs[given], made),
         model_id=str(node.inputs[given]),
         steps=[step.name for step in work.steps],
     )
 
 
-def _base_model(execution: _Execution, name: str, source: Source) -> Mapping[str, bytes]:
+def _base_model(cloud: Cloud, name: str, source: Source, made: files.Made) -> Mapping[str, bytes]:
     if isinstance(source, Value):
-        return files.of_model(execution.cloud, source.text)
-    return files.find(execution.cloud, name, source, {"type": "mlflow_model"}, execution.made)
+        return files.of_model(cloud, source.text)
+    return files.find(cloud, name, source, {"type": "mlflow_model"}, made)
 
 
 def _command_inputs(execution: _Execution, node: Node, work: CommandSpec) -> CommandInputs:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from phi_finetune.emulator.assets.versions import LOCATIONS, TYPES, Details, Kind, next_version
@@ -10,10 +10,11 @@ from phi_finetune.emulator.jobs.spec import JobSpec, invalid
 
 if TYPE_CHECKING:
     from phi_finetune.emulator.cloud import Cloud
+    from phi_finetune.emulator.jobs.graph import Node
     from phi_finetune.emulator.jobs.job import Job
     from phi_finetune.emulator.jobs.outcome import NodeRun
 
-__all__ = ["check", "path", "register", "write"]
+__all__ = ["check", "link", "path", "register", "write"]
 
 _MODELS = ("custom_model", "mlflow_model", "triton_model")
 _FILE = "uri_file"
@@ -35,6 +36,16 @@ def write(cloud: Cloud, job: Job, run: NodeRun) -> None:
         made, where = run.run.outputs.get(output, {}), job.output_path(bound)
         for name, data in made.items():
             cloud.storage.put(where + name if where.endswith("/") else where, data)
+
+
+def link(cloud: Cloud, job: Job, node: Node, made: Mapping[str, Sequence[str]]) -> None:
+    """Let blobs stand for the files that an engine has made, as far as the job has outputs for them."""
+    assert cloud.engine is not None
+    for output, bound in node.outputs.items():
+        where = job.output_path(bound)
+        for name in made.get(output, ()):
+            read = cloud.engine.output(job.name, output, name)
+            cloud.storage.put_live(where + name if where.endswith("/") else where, read)
 
 
 def check(cloud: Cloud, spec: JobSpec) -> None:

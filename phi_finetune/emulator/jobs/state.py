@@ -7,11 +7,12 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from phi_finetune.emulator.core.errors import ServiceError
-from phi_finetune.emulator.jobs import checks, outputs
+from phi_finetune.emulator.jobs import checks, outputs, underway
 from phi_finetune.emulator.jobs.child import Child
 from phi_finetune.emulator.jobs.graph import expand
 from phi_finetune.emulator.jobs.job import ENDED, Job
 from phi_finetune.emulator.jobs.spec import JobSpec
+from phi_finetune.emulator.runners.engine import JobReport, StepReport
 
 if TYPE_CHECKING:
     from phi_finetune.emulator.cloud import Cloud
@@ -52,6 +53,8 @@ class Jobs:
         nodes = expand(self._cloud, spec)
         for node in nodes:
             checks.check(self._cloud, node)
+        if self._cloud.engine is not None:
+            underway.check(nodes)
         experiment = spec.properties.get("experimentName") or "Default"
         experiment_id = self.experiments.setdefault(experiment, self._cloud.ids.guid())
         job = Job(self._cloud, spec, nodes, experiment_id)
@@ -89,6 +92,12 @@ class Jobs:
         for job in self.all():
             yield job
             yield from job.children
+
+    def hear(self, report: StepReport | JobReport) -> None:
+        """Note what the engine tells of a job, if there is one of that name."""
+        job = self._jobs.get(report.job)
+        if job is not None:
+            job.hear(report)
 
     def settle(self) -> None:
         """Let every job do what is due by the clock, so that no reader finds an output or log missing."""

@@ -12,9 +12,12 @@ from phi_finetune.emulator.computes.durations import parse_duration
 from phi_finetune.emulator.core.operations import Operation
 from phi_finetune.emulator.online_endpoints.containers import Container, Line, Rollout
 from phi_finetune.emulator.online_endpoints.rules import cores_needed
+from phi_finetune.emulator.runners.engine import Server
+from phi_finetune.emulator.runners.runner import Failure
 
 if TYPE_CHECKING:
     from phi_finetune.emulator.cloud import Cloud
+    from phi_finetune.emulator.online_endpoints.endpoint import Endpoint
 
 __all__ = ["Deployment", "DeploymentSpec"]
 
@@ -75,6 +78,8 @@ class Deployment:
         gone: Whether it, or its endpoint, is being deleted or was.
         scales: How many machines it has had, and since when, the oldest first.
         ended: When its machines were gone.
+        server_id: The server of its last rollout, where an engine runs it.
+        failure: Why that did not come up.
     """
 
     cloud: Cloud = field(repr=False)
@@ -93,6 +98,29 @@ class Deployment:
     requests: list[Line] = field(default_factory=list, repr=False)
     scales: list[tuple[datetime, int]] = field(default_factory=list, repr=False)
     ended: datetime | None = None
+    server_id: str | None = None
+    failure: Failure | None = None
+
+    def server(self, endpoint: Endpoint) -> Server | None:
+        """The server that an engine should be running for it; None where it should run none."""
+        if self.server_id is None or self.gone or self.failure is not None:
+            return None
+        return Server(
+            self.server_id,
+            self.endpoint,
+            self.name,
+            self.spec.model or "",
+            self.files,
+            self.spec.more.get("environmentVariables") or {},
+            self.spec.requests,
+            endpoint.spec.tags,
+        )
+
+    def come_up(self, failure: Failure | None) -> None:
+        """Note whether its server came up; later news of it change nothing."""
+        if self.operation.status == "InProgress":
+            self.failure = failure
+            self.operation.arrive()
 
     @property
     def instances(self) -> int:
@@ -122,6 +150,10 @@ class Deployment:
 
     def log(self, container: Container, lines: int) -> str:
         """The last lines of a container's log, headed by the state of each stage."""
+        if container == "InferenceServer" and self.server_id is not None and self.cloud.engine is not None:
+            text = self.cloud.engine.server_log(self.server_id)
+            tail = "\n".join(text.splitlines()[-lines:])
+            return f"Instance status:\nUserContainerStart: {self._started}\n\nContainer logs:\n{tail}\n"
         now = self.cloud.clock.now()
         written = self.rollout.log(container, now)
         if container == "InferenceServer":
@@ -130,6 +162,12 @@ class Deployment:
         stages = "\n".join(f"{name}: {state}" for name, state in self.rollout.stages(now))
         tail = "\n".join(str(line) for line in written[-lines:])
         return f"Instance status:\n{stages}\n\nContainer logs:\n{tail}\n"
+
+    @property
+    def _started(self) -> str:
+        if self.operation.status == "InProgress":
+            return "InProgress"
+        return "Failed" if self.failure else "Succeeded"
 
     def write(self, text: str) -> None:
         """Write lines to the server's log."""

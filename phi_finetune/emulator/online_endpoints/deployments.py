@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from phi_finetune.emulator.catalogue import VmSize
 from phi_finetune.emulator.core.errors import ServiceError
 from phi_finetune.emulator.core.faults import DeploymentFails
-from phi_finetune.emulator.core.operations import Operation
+from phi_finetune.emulator.core.operations import Operation, Outcome
 from phi_finetune.emulator.online_endpoints import refusals, rules
 from phi_finetune.emulator.online_endpoints.containers import Rollout
 from phi_finetune.emulator.online_endpoints.deployment import Deployment, DeploymentSpec
@@ -116,10 +116,11 @@ class Deployments:
     ) -> Deployment:
         now = self._cloud.clock.now()
         rollout, fault = self._rollout(spec)
-        operation = self._cloud.operations.start(_KIND, rollout.lasts, lambda: _settle(deployment, fault))
+        operation = self._begin(rollout.lasts, lambda: _settle(deployment, fault))
         deployment = Deployment(
             self._cloud, name, self._endpoint.name, spec, size, files, now, now, rollout, operation
         )
+        deployment.server_id = self._server_id()
         deployment.scales.append((now, spec.instances))
         self._endpoint.deployments[name] = deployment
         self._cloud.endpoints.made.append(deployment)
@@ -139,8 +140,16 @@ class Deployments:
         deployment.files = files
         deployment.rollout, fault = self._rollout(spec)
         deployment.doing = "Updating"
-        lasts = deployment.rollout.lasts
-        deployment.operation = self._cloud.operations.start(_KIND, lasts, lambda: _settle(deployment, fault))
+        deployment.server_id, deployment.failure = self._server_id(), None
+        deployment.operation = self._begin(deployment.rollout.lasts, lambda: _settle(deployment, fault))
+
+    def _begin(self, lasts: timedelta, finish: Outcome) -> Operation:
+        if self._cloud.engine is not None:
+            return self._cloud.operations.wait(_KIND, finish)
+        return self._cloud.operations.start(_KIND, lasts, finish)
+
+    def _server_id(self) -> str | None:
+        return self._cloud.ids.hex(16) if self._cloud.engine is not None else None
 
     def _rollout(self, spec: DeploymentSpec) -> tuple[Rollout, DeploymentFails | None]:
         fault = self._cloud.faults.take(DeploymentFails)
@@ -203,5 +212,7 @@ def _settle(deployment: Deployment, fault: DeploymentFails | None) -> ServiceErr
     if deployment.gone:
         # Azure's page on troubleshooting: a request of higher priority, such as a deletion, cancels this one.
         return ServiceError(400, "OperationCanceled", "Operation was canceled by another operation.")
+    if deployment.failure is not None:
+        return ServiceError(400, deployment.failure.code, deployment.failure.message)
     deployment.ready = fault is None
     return ServiceError(400, fault.code, fault.message) if fault else None

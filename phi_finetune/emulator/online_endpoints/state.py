@@ -15,6 +15,7 @@ from phi_finetune.emulator.online_endpoints.deployment import Deployment
 from phi_finetune.emulator.online_endpoints.deployments import Deployments
 from phi_finetune.emulator.online_endpoints.endpoint import Endpoint, EndpointSpec
 from phi_finetune.emulator.online_endpoints.keys import Keys
+from phi_finetune.emulator.runners.engine import Server, ServerReport
 
 if TYPE_CHECKING:
     from phi_finetune.emulator.cloud import Cloud
@@ -99,6 +100,21 @@ class OnlineEndpoints(Hosted[Endpoint]):
                 _KIND, _DELETION, lambda: self._forget(endpoint)
             )
         return endpoint.operation
+
+    def servers(self) -> tuple[Server, ...]:
+        """The servers that an engine should be running."""
+        found = (
+            deployment.server(endpoint)
+            for endpoint in self.all()
+            for deployment in endpoint.deployments.values()
+        )
+        return tuple(server for server in found if server is not None)
+
+    def hear(self, report: ServerReport) -> None:
+        """Note whether a deployment's server came up, if one waits for it."""
+        for deployment in self.deployments():
+            if deployment.server_id == report.server:
+                deployment.come_up(report.failure)
 
     def deployments_of(self, name: str) -> Deployments:
         """The deployments of an endpoint.

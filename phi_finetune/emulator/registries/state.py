@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Literal, TypeAlias
@@ -50,6 +50,7 @@ class Registries:
         self._cloud = cloud
         self.written: dict[str, str] = {}
         self._models = registry_models()
+        self._files: dict[str, Mapping[str, bytes]] = {}
         self._components = pipeline_components()
         public = {_MAIN, *(registry for model in self._models for registry in model.registries)}
         self._registries = {name: Registry(cloud, name, public=True) for name in public}
@@ -112,6 +113,27 @@ class Registries:
             model = replace(new, version=version, created_order=order, archived=False)
             self._models.append(model)
             self._show(model)
+
+    def add_model(self, name: str, files: Mapping[str, bytes], *, context_length: int | None) -> None:
+        """Let Azure's registry have a model for chat whose files are at hand, in one version.
+
+        Raises:
+            ValueError: There is a model of that name already.
+        """
+        if any(one.name.lower() == name.lower() for one in self._models):
+            raise ValueError(f"there is a model {name!r} already")
+        tasks = {"fineTuningTasks": ["chat-completion"], "inferenceTasks": ["chat-completion"]}
+        window = {} if context_length is None else {"textContextWindow": context_length}
+        order = 1 + max(one.created_order for one in self._models)
+        facts = {"tasks": tasks, "displayName": name, **window}
+        model = CatalogueModel(name, "1", False, "system", {}, {}, facts, order, "custom_model", (_MAIN,))
+        self._models.append(model)
+        self._show(model)
+        self._files[self.store(_MAIN).id_of("models", name, "1")] = files
+
+    def files_of(self, asset_id: str) -> Mapping[str, bytes]:
+        """The files of a model of Azure's own registries: none, but for those that were added."""
+        return self._files.get(asset_id, {})
 
     def publish_environment(self, name: str, version: str, image: str) -> None:
         """Let Azure's registry have a curated environment, or another version of one.

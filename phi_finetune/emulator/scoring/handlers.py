@@ -6,7 +6,7 @@ import json
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from phi_finetune.emulator.core.http import Request, Response, json_answer
+from phi_finetune.emulator.core.http import Forwarded, Request, Response, json_answer
 from phi_finetune.emulator.scoring import state
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ def score(cloud: Cloud, request: Request) -> Response:
     endpoint = state.admit(cloud, request)
     deployment = state.choose(endpoint, request.headers.get(_DEPLOYMENT))
     headers = {_DEPLOYMENT: deployment.name}
+    if deployment.server_id is not None:
+        return Forwarded(200, headers, server=deployment.server_id)
     reply = state.answer(cloud, deployment, request.path, _content(request))
     if reply.status == HTTPStatus.OK:
         return json_answer(200, reply.body, headers)

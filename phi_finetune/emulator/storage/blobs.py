@@ -5,10 +5,46 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
+from typing import Protocol
 
 from phi_finetune.emulator.core.errors import ServiceError
 
-__all__ = ["Blob", "Container"]
+__all__ = ["Blob", "Container", "Contents", "Files", "StoredFile"]
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """Bytes that lie in a file, and are read when they are asked for.
+
+    Attributes:
+        path: The file.
+    """
+
+    path: Path
+
+    def __call__(self) -> bytes:
+        """All of them."""
+        return self.path.read_bytes()
+
+    @property
+    def size(self) -> int:
+        """How many bytes they are."""
+        return self.path.stat().st_size
+
+    def part(self, first: int, last: int) -> bytes:
+        """The bytes from one place to another, both counted in."""
+        with self.path.open("rb") as file:
+            file.seek(first)
+            return file.read(last + 1 - first)
+
+
+class Contents(Protocol):
+    """Keeps what blobs hold somewhere else than in memory."""
+
+    def keep(self, data: bytes) -> bytes | Callable[[], bytes]:
+        """Keep bytes; what gives them back."""
+        ...
 
 
 @dataclass
@@ -33,6 +69,38 @@ class Blob:
     def data(self) -> bytes:
         """The bytes, as they are now."""
         return self.source if isinstance(self.source, bytes) else self.source()
+
+    @property
+    def size(self) -> int:
+        """How many bytes they are."""
+        return self.source.size if isinstance(self.source, StoredFile) else len(self.data)
+
+    def part(self, first: int, last: int) -> bytes:
+        """The bytes from one place to another, both counted in."""
+        if isinstance(self.source, StoredFile):
+            return self.source.part(first, last)
+        return self.data[first : last + 1]
+
+
+class Files(Mapping[str, bytes]):
+    """The bytes of blobs, or of files, by name, each read when it is asked for.
+
+    Args:
+        blobs: The blobs or files.
+    """
+
+    def __init__(self, blobs: Mapping[str, Blob | StoredFile]) -> None:
+        self._blobs = blobs
+
+    def __getitem__(self, name: str) -> bytes:
+        found = self._blobs[name]
+        return found() if isinstance(found, StoredFile) else found.data
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._blobs)
+
+    def __len__(self) -> int:
+        return len(self._blobs)
 
 
 class Container:

@@ -40,7 +40,7 @@ def head(cloud: Cloud, request: Request) -> Response:
     container = _admit(cloud, request, "r")
     blob = container.get(request.params["blob"])
     _check_unchanged(request, blob)
-    return Response(200, _properties(request, blob), blob.data)
+    return Response(200, {**_properties(request, blob), "Content-Length": str(blob.size)})
 
 
 def get(cloud: Cloud, request: Request) -> Response:
@@ -52,20 +52,19 @@ def get(cloud: Cloud, request: Request) -> Response:
     blob = container.get(request.params["blob"])
     _check_unchanged(request, blob)
     headers = _properties(request, blob)
-    data = blob.data
+    size = blob.size
     asked = _RANGE.fullmatch(request.headers.get("x-ms-range") or request.headers.get("range") or "")
     if asked is None:
-        return Response(200, headers, data)
+        return Response(200, headers, blob.data)
     first = int(asked[1])
-    if first >= len(data):
+    if first >= size:
         # An empty blob has no first byte: the client expects this and takes it for the end (wire.md 13.5).
         raise ServiceError(
             416, "InvalidRange", "The range specified is invalid for the current size of the resource."
         )
-    last = min(int(asked[2] or len(data)), len(data) - 1)
-    return Response(
-        206, {**headers, "Content-Range": f"bytes {first}-{last}/{len(data)}"}, data[first : last + 1]
-    )
+    last = min(int(asked[2] or size), size - 1)
+    part = {**headers, "Content-Range": f"bytes {first}-{last}/{size}"}
+    return Response(206, part, blob.part(first, last))
 
 
 def put(cloud: Cloud, request: Request) -> Response:
@@ -86,7 +85,7 @@ def put(cloud: Cloud, request: Request) -> Response:
     if what == "blocklist":
         wanted = [(where.decode(), name.decode()) for where, name in _BLOCK.findall(request.body)]
         blocks = container.find_blocks(path, wanted)
-        blob.source = b"".join(data for _, data in blocks)
+        blob.source = cloud.storage.content(b"".join(data for _, data in blocks))
         blob.blocks = {name: len(data) for name, data in blocks}
     container.put(path, blob, only_new=request.headers.get("if-none-match") == "*")
     return empty(201, {**_stamp(request, blob), "x-ms-request-server-encrypted": "true"})

@@ -98,7 +98,7 @@ def _item(name: str, blob: Blob | None, with_metadata: bool) -> str:
     return (
         f"<Blob>{_name(name)}<Properties><Creation-Time>{when}</Creation-Time>"
         f"<Last-Modified>{when}</Last-Modified><Etag>{blob.etag}</Etag>"
-        f"<Content-Length>{len(blob.data)}</Content-Length><Content-Type>application/octet-stream</Content-Type>"
+        f"<Content-Length>{blob.size}</Content-Length><Content-Type>application/octet-stream</Content-Type>"
         "<BlobType>BlockBlob</BlobType><LeaseStatus>unlocked</LeaseStatus><LeaseState>available</LeaseState>"
         f"<ServerEncrypted>true</ServerEncrypted></Properties>{metadata}</Blob>"
     )

@@ -10,7 +10,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from phi_finetune.emulator.core.errors import ServiceError
 from phi_finetune.emulator.storage import sas
-from phi_finetune.emulator.storage.blobs import Blob, Container
+from phi_finetune.emulator.storage.blobs import Blob, Container, Files
 
 if TYPE_CHECKING:
     from phi_finetune.emulator.cloud import Cloud
@@ -117,8 +117,17 @@ class Storage:
     def blob(self, source: bytes | Callable[[], bytes], metadata: Mapping[str, str] | None = None) -> Blob:
         """A blob that is written now."""
         return Blob(
-            source, f"0x8D{self._cloud.ids.hex(13).upper()}", self._cloud.clock.now(), dict(metadata or {})
+            self.content(source),
+            f"0x8D{self._cloud.ids.hex(13).upper()}",
+            self._cloud.clock.now(),
+            dict(metadata or {}),
         )
+
+    def content(self, source: bytes | Callable[[], bytes]) -> bytes | Callable[[], bytes]:
+        """Bytes as they are kept: in memory, or by whatever keeps the contents of this cloud."""
+        if self._cloud.contents is None or not isinstance(source, bytes):
+            return source
+        return self._cloud.contents.keep(source)
 
     def get(self, path: str, *, datastore: str = BLOBSTORE) -> Blob | None:
         """The blob at a path, or None."""
@@ -146,6 +155,8 @@ class Storage:
         Raises:
             ServiceError: 403.
         """
+        if self._cloud.replays:
+            return  # As for tokens: signatures are not kept.
         sas.check(self._key, query, container=container, blob=blob, need=need, now=self._cloud.clock.now())
 
     def url(self, path: str, *, datastore: str = BLOBSTORE) -> str:
@@ -194,7 +205,7 @@ class Storage:
         datastore, path = self.locate(uri)
         return self.datastore(datastore), path
 
-    def read(self, uri: str) -> dict[str, bytes]:
+    def read(self, uri: str) -> Files:
         """The files at a URI by their path below it; a single file by its own name.
 
         Raises:
@@ -203,9 +214,9 @@ class Storage:
         container, path = self.place(uri)
         single = container.find(path)
         if single is not None:
-            return {path.rpartition("/")[2]: single.data}
+            return Files({path.rpartition("/")[2]: single})
         prefix = f"{path}/" if path else ""
-        files = {name.removeprefix(prefix): blob.data for name, blob in container.under(prefix)}
+        files = {name.removeprefix(prefix): blob for name, blob in container.under(prefix)}
         if not files:
             # The code that a job's own data access gives (Azure's page on troubleshooting data access).
             message = (
@@ -213,4 +224,4 @@ class Storage:
                 f"is correct: {uri}"
             )
             raise ServiceError(400, "UserError", message, inner=("BadArgument", "StreamNotFound"))
-        return files
+        return Files(files)

@@ -1,0 +1,62 @@
+"""Base models that this machine has the weights of."""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from phi_finetune.errors import ConfigurationError
+from phi_finetune.local.door import folder_of
+
+if TYPE_CHECKING:
+    from phi_finetune.models import FoundationModel
+    from phi_finetune.workspace import Workspace
+
+__all__ = ["add_model"]
+
+
+def add_model(workspace: Workspace, folder: str | os.PathLike[str], *, name: str) -> FoundationModel:
+    """Let a local workspace know a model whose weights lie on this machine.
+
+    From now on, and in every process that opens the workspace, ``workspace.foundation_model(name)`` gives it. Its files
+    stay where they are; a job copies them as it begins. The same again changes nothing.
+
+    Args:
+        workspace: A local workspace.
+        folder: The model's folder, with its ``config.json``.
+        name: What it is called; no model of the registry may have the name.
+
+    Raises:
+        ConfigurationError: The workspace is one of Azure's, the folder holds no model, or the name is taken.
+    """
+    opened = folder_of(workspace._handle().session)
+    if opened is None:
+        raise ConfigurationError(
+            "A model of this machine can be added to a local workspace only",
+            resource=f"workspace {workspace.name}",
+            next_call="ws = Workspace.local(folder)",
+        )
+    where = Path(folder).absolute()
+    if not (where / "config.json").is_file():
+        raise ConfigurationError(
+            "The folder holds no model",
+            resource=f"folder {where}",
+            why="there is no config.json in it",
+            next_call="name the folder that a model was saved to, or make one: phi_finetune.local.make_tiny_phi(...)",
+        )
+    files = {
+        path.relative_to(where).as_posix(): path
+        for path in sorted(where.rglob("*"))
+        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(where).parts)
+    }
+    opened.add_model(name, files, context_length=_context_length(where / "config.json"))
+    return workspace.foundation_model(name)
+
+
+def _context_length(config: Path) -> int | None:
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        return int(json.loads(config.read_bytes())["max_position_embeddings"])
+    return None

@@ -1,0 +1,165 @@
+"""``python -m phi_finetune.local.run_job FOLDER``: the process that runs a job's steps, one after another.
+
+It has a session of its own, so it goes on when whoever started it ends. SIGTERM cancels the job.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+from phi_finetune.local.contents import private_folder
+from phi_finetune.local.processes import write_process
+from phi_finetune.local.run_folder import RunFolder
+from phi_finetune.local.tracking import is_possible
+
+__all__ = ["main"]
+
+_GRACE_S: Final = 3.0
+"""How long a step that is canceled may take to end by itself."""
+_LAST_LINES: Final = 5
+
+
+class _Canceled(Exception):
+    """Somebody asked this process to end the job."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a job.
+
+    Args:
+        arguments: The job's folder; None takes it from the command line.
+
+    Returns:
+        0 where the job ended, well or badly; 1 where another process runs it.
+    """
+    (path,) = sys.argv[1:] if arguments is None else arguments
+    folder = RunFolder(Path(path))
+    lock = os.open(folder.path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return 1
+    if any(True for _ in folder.events()):
+        return 1  # Another process ran it, and has ended.
+    os.umask(0o077)
+    signal.signal(signal.SIGTERM, _cancel)
+    write_process(folder.process, os.getpid())
+    _run_steps(folder)
+    # The job has ended: there is nothing left to cancel.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if (folder.path / "tracking.json").exists() and (tracking := _track("end", folder)) is not None:
+        tracking.wait()
+    return 0
+
+
+def _run_steps(folder: RunFolder) -> None:
+    step, tracking = "", None
+    try:
+        tracking = _track("begin", folder)
+        for number, step in enumerate(folder.run()["steps"]):
+            if number == 1 and tracking is not None:
+                tracking.wait()  # What the first step checks takes as long; no metric is logged before.
+            failure = _run(folder, step)
+            if failure is not None:
+                folder.tell({"step": step, "state": "Failed", "failure": failure})
+                folder.tell({"state": "Failed"})
+                return
+            folder.tell({"step": step, "state": "Completed"})
+        folder.tell({"state": "Completed", "outputs": folder.outputs()})
+    except _Canceled:
+        folder.tell({"step": step, "state": "Canceled"})
+        folder.tell({"state": "Canceled"})
+    finally:
+        if tracking is not None:
+            tracking.wait()
+
+
+def _track(what: str, folder: RunFolder) -> subprocess.Popen[bytes] | None:
+    """Begin or end the job's runs in MLflow, where that is installed; the job does without if it fails."""
+    if not is_possible():
+        return None
+    command = [sys.executable, "-m", "phi_finetune.local.tracking", what, str(folder.path)]
+    quiet = {"MLFLOW_DISABLE_TELEMETRY": "true"}
+    return subprocess.Popen(command, stdin=subprocess.DEVNULL, env={**os.environ, **quiet})
+
+
+def _run(folder: RunFolder, step: str) -> dict[str, str] | None:
+    """Run a step; why it failed."""
+    where = folder.step(step)
+    private_folder(where)
+    folder.tell({"step": step, "state": "Running"})
+    log = os.open(where / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    command = [*folder.run()["command"], step, str(folder.path)]
+    try:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            cwd=folder.path,
+            process_group=0,
+        )
+    except OSError as error:
+        return {
+            "code": "UserError",
+            "message": f"Step {step} cannot be started: {error.strerror} ({command[0]}).",
+        }
+    finally:
+        os.close(log)
+    write_process(folder.step_process, process.pid)
+    try:
+        code = process.wait()
+    except _Canceled:
+        _end(process)
+        raise
+    return None if code == 0 else _failure(step, where, code)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    os.killpg(process.pid, signal.SIGTERM)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(_GRACE_S)
+    # What it started may have stayed.
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _failure(step: str, where: Path, code: int) -> dict[str, str]:
+    """Why a step failed: in its own words, where it found the time to say them."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        told = json.loads((where / "status.json").read_bytes())["failure"]
+        message = ". ".join(str(told[key]) for key in ("message", "next_call") if told.get(key))
+        return {"code": str(told["code"]), "message": message}
+    lines = (where / "log.txt").read_text(encoding="utf-8", errors="replace").splitlines()[-_LAST_LINES:]
+    last = "; its last lines: " + " | ".join(lines) if lines else "; it wrote nothing"
+    return {"code": "UserError", "message": f"Step {step} {how_it_ended(code)}{last}"}
+
+
+def how_it_ended(code: int) -> str:
+    """What an exit status says, negative for a signal."""
+    if code >= 0:
+        return f"ended with exit code {code}"
+    name = signal.Signals(-code).name if -code in set(signal.Signals) else str(-code)
+    if -code == signal.SIGKILL:
+        return f"was killed by {name}, which is also how the system ends the largest process when memory runs out"
+    return f"was killed by {name}"
+
+
+def _cancel(number: int, frame: FrameType | None) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise _Canceled
+
+
+if __name__ == "__main__":
+    sys.exit(main())

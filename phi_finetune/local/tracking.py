@@ -1,0 +1,72 @@
+"""``python -m phi_finetune.local.tracking begin|end FOLDER``: a job's runs in MLflow's store of the workspace.
+
+It is a program of its own, as MLflow takes seconds to load. The job has a run, and each of its steps one below it.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final
+
+from phi_finetune.local.contents import write_whole
+from phi_finetune.local.run_folder import RunFolder
+
+__all__ = ["is_possible", "main"]
+
+_EXPERIMENT: Final = "phi-finetune"
+_STATES: Final = {"Completed": "FINISHED", "Failed": "FAILED", "Canceled": "KILLED"}
+
+
+def is_possible() -> bool:
+    """Whether MLflow is here, and all that its store needs."""
+    return find_spec("mlflow") is not None and find_spec("sqlalchemy") is not None
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Begin or end the runs of a job.
+
+    Args:
+        arguments: ``begin`` or ``end``, and the job's folder; None takes them from the command line.
+    """
+    what, path = sys.argv[1:] if arguments is None else arguments
+    folder = RunFolder(Path(path))
+    (_begin if what == "begin" else _end)(folder)
+    return 0
+
+
+def _begin(folder: RunFolder) -> None:
+    from mlflow import MlflowClient
+    from mlflow.entities import Param
+
+    file = folder.path / "job.json"
+    job = json.loads(file.read_bytes())
+    client = MlflowClient(tracking_uri=job["tracking_uri"])
+    found = client.get_experiment_by_name(_EXPERIMENT)
+    experiment = client.create_experiment(_EXPERIMENT) if found is None else found.experiment_id
+    parent = client.create_run(experiment, run_name=job["name"]).info.run_id
+    params = [Param(key, str(value)) for key, value in job["values"].items()]  # type: ignore[no-untyped-call]
+    client.log_batch(parent, params=params)
+    runs = {
+        step: client.create_run(experiment, run_name=step, tags={"mlflow.parentRunId": parent}).info.run_id
+        for step in folder.run()["steps"]
+    }
+    write_whole(folder.path / "tracking.json", json.dumps({"": parent, **runs}).encode())
+    write_whole(file, json.dumps({**job, "runs": runs}, indent=1).encode())
+
+
+def _end(folder: RunFolder) -> None:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=json.loads((folder.path / "job.json").read_bytes())["tracking_uri"])
+    runs = json.loads((folder.path / "tracking.json").read_bytes())
+    states = {getattr(event, "step", ""): event.state for event in folder.events()}
+    for step, run in runs.items():
+        client.set_terminated(run, _STATES.get(states.get(step, "Canceled"), "KILLED"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
