@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
 from phi_finetune.chat_dataset.canonical import assembled, blocks_of, read_line
 from phi_finetune.chat_dataset.conversation import Conversation
-from phi_finetune.chat_dataset.forms import Form
+from phi_finetune.chat_dataset.forms import RECOGNISED_ROWS, Form
 from phi_finetune.chat_dataset.found import Found, whatever_is_read
 from phi_finetune.chat_dataset.parts import lines_of
 from phi_finetune.chat_dataset.read_ahead import read_ahead
@@ -25,6 +26,7 @@ __all__ = ["ColumnRows"]
 
 _ROLES: Final = ("system", "user", "assistant")
 _SYSTEM, _USER, _ASSISTANT = range(3)
+_FEW_ROWS: Final = 50
 
 
 @attrs.frozen
@@ -34,6 +36,15 @@ class ColumnRows(Rows[Table]):
     Nearly every batch of rows is checked and written straight from its columns. Only one that this leaves in doubt
     is read row by row, which tells what is wrong with it, if anything is.
     """
+
+    def form(self) -> Form:
+        """The form of its rows, by the first of them.
+
+        Raises:
+            InvalidData: The first rows are of no known form, or of several.
+            InvalidParameter: There is no such form, or it has no such columns.
+        """
+        return self.choice.of(self.reader.head(RECOGNISED_ROWS))
 
     def rows(self) -> Iterator[Conversation]:
         """Read the table from its start.
@@ -79,12 +90,21 @@ class ColumnRows(Rows[Table]):
         there = self.reader.columns()
         wanted = tuple(name for name in ("messages", "prompt_id") if name in there)
         plain = reads_messages(form) and "messages" in wanted
-        for batch in read_ahead(self.reader.batches(wanted if plain else None)):
+        for batch in _few_first(read_ahead(self.reader.batches(wanted if plain else None))):
             yield batch, _quickly(batch, must_end_answered=self.must_end_answered) if plain else None
 
     def _strictly(self, form: Form, batch: RecordBatch, first: int) -> Iterator[Conversation]:
         for number, value in batch_values([batch], first):
             yield self.checked(form, number, value)
+
+
+def _few_first(batches: Iterator[RecordBatch]) -> Iterator[RecordBatch]:
+    """The same rows, a few of them first: who only looks at those does not wait for a thousand."""
+    for batch in islice(batches, 1):
+        yield batch.slice(0, _FEW_ROWS)
+        if batch.num_rows > _FEW_ROWS:
+            yield batch.slice(_FEW_ROWS)
+    yield from batches
 
 
 def _quickly(batch: RecordBatch, *, must_end_answered: bool) -> bytes | None:

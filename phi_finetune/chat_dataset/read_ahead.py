@@ -15,7 +15,7 @@ _AHEAD: Final = 2
 
 
 def read_ahead(items: Iterator[T]) -> Iterator[T]:
-    """Give an iterator's items, while a thread fetches the next two.
+    """Give an iterator's items, while a thread fetches the next two; it begins once the first item was used.
 
     It pays where fetching is done outside Python, as parquet is decoded. The thread ends with the iterator, and when
     this is closed or dropped.
@@ -23,6 +23,7 @@ def read_ahead(items: Iterator[T]) -> Iterator[T]:
     Raises:
         Exception: Whatever fetching an item raises, at its place.
     """
+    yield from _next(items)
     with ThreadPoolExecutor(1, "phi-finetune-read-ahead") as pool:
         fetched: deque[Future[list[T]]] = deque()
         for _ in range(_AHEAD):

@@ -165,7 +165,7 @@ def _read(piece: Piece, columns: Sequence[str] | None) -> Iterator[RecordBatch]:
         _check_columns(file, columns, piece)
         with _refusing(str(piece.path)):
             found = file.iter_batches(
-                batch_size=_BATCH_ROWS,
+                batch_size=max(1, min(_BATCH_ROWS, piece.rows)),
                 row_groups=list(piece.row_groups),
                 columns=None if columns is None else list(columns),
                 use_threads=False,

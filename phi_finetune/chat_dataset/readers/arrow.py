@@ -53,6 +53,10 @@ class ArrowTable:
         """The names of its columns."""
         return tuple(self.table.column_names)
 
+    def head(self, rows: int) -> ArrowTable:
+        """Its first rows alone."""
+        return attrs.evolve(self, table=self.table.slice(0, rows))
+
     def batches(self, columns: tuple[str, ...] | None = None) -> Iterator[RecordBatch]:
         """Its columns, or some of them, a thousand rows at a time."""
         table = self.table if columns is None else self.table.select(list(columns))
@@ -80,6 +84,10 @@ class ArrowFile(OneFile):
         with self._opened() as file:
             schema: Schema = file.schema
             return tuple(schema.names)
+
+    def head(self, rows: int) -> ArrowFile:
+        """Itself: nothing of it is decoded."""
+        return self
 
     def batches(self, columns: tuple[str, ...] | None = None) -> Iterator[RecordBatch]:
         """Its columns, or some of them, a thousand rows at a time at most.

@@ -35,6 +35,10 @@ class Parquet(OneFile):
         """
         return batch_values(self.batches())
 
+    def head(self, rows: int) -> Parquet:
+        """Its first rows alone."""
+        return attrs.evolve(self, first=rows if self.first is None else min(rows, self.first))
+
     def batches(self, columns: tuple[str, ...] | None = None) -> Iterator[RecordBatch]:
         """Its columns, or some of them, a thousand rows at a time.
 

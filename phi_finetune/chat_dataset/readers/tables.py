@@ -21,6 +21,10 @@ class Table(Reader, Protocol):
         """The names of its columns."""
         ...
 
+    def head(self, rows: int) -> Table:
+        """Its first rows alone, so that no more are decoded."""
+        ...
+
     def batches(self, columns: tuple[str, ...] | None = None) -> Iterator[RecordBatch]:
         """Its columns, or some of them, about a thousand rows at a time."""
         ...
