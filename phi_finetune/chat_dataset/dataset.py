@@ -156,8 +156,8 @@ class ChatDataset(Shaping):
     ) -> ValidationReport:
         """Look through all rows, and report every problem; a broken row raises nothing.
 
-        It takes little memory, whatever the size. With ``deep`` the data is read three times and up to 24 bytes a row
-        are held.
+        It takes little memory, whatever the size. With ``deep`` the data is read up to five times, and less than 24
+        bytes a row are held.
 
         Args:
             deep: Whether to look for rows that say the same, in a split and across splits, for other answers to

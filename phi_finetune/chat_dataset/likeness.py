@@ -28,19 +28,29 @@ _Told: TypeAlias = tuple[SplitName, str, int | None, str]
 
 @attrs.frozen
 class _SplitKeys:
-    """The keys of a split's rows, 24 bytes a row: of what they say, the same normalised, and of all but the answer."""
+    """The keys of a split's rows, 16 bytes a row at most.
+
+    Attributes:
+        exact: Of what each row says.
+        normalised: The same whatever the case and the white space; empty where no other split is compared with it.
+        repeated: Those of ``exact`` that are there more than once.
+        asked_again: Those of all but the answer that are there more than once.
+    """
 
     exact: Keys
     normalised: Keys
-    prompts: Keys
+    repeated: Keys
+    asked_again: Keys
 
 
 def same_rows(sources: Mapping[SplitName, Source]) -> Iterator[_Told]:
     """The split, the label and number of each row that says what another says, and the rule.
 
-    It reads the sources twice, passes over broken rows, and holds 24 bytes a row.
+    It passes over broken rows. It reads a split twice, and once more where another is compared with it, and holds
+    less than 24 bytes a row.
     """
-    keys = {split: _keys(source) for split, source in sources.items()}
+    compared = {other for split in sources for other in _BEFORE[split]}
+    keys = {split: _keys(source, compared=split in compared) for split, source in sources.items()}
     for split, source in sources.items():
         before = [keys[other] for other in _BEFORE[split] if other in keys]
         for label, number, rule in _told(source, keys[split], before):
@@ -53,15 +63,18 @@ def _good(source: Source) -> Iterator[tuple[str, int | None, Conversation]]:
             yield label, number, row
 
 
-def _keys(source: Source) -> _SplitKeys:
-    exact, normalised, prompts = array("Q"), array("Q"), array("Q")
+def _keys(source: Source, *, compared: bool) -> _SplitKeys:
+    said, asked = array("Q"), array("Q")
     for _label, _number, row in _good(source):
-        line = line_of(row)
-        exact.append(key_of(line))
-        normalised.append(key_of(line, normalised=True))
+        said.append(key_of(line_of(row)))
         if row.answer is not None:
-            prompts.append(_prompt_key(row))
-    return _SplitKeys(sorted_keys(exact), sorted_keys(normalised), sorted_keys(prompts))
+            asked.append(_prompt_key(row))
+    asked_again = sorted_keys(asked).repeated()
+    del asked  # before the next ones are gathered
+    exact, normalised = sorted_keys(said), array("Q")
+    if compared:
+        normalised.extend(key_of(line_of(row), normalised=True) for _, _, row in _good(source))
+    return _SplitKeys(exact, sorted_keys(normalised), exact.repeated(), asked_again)
 
 
 def _prompt_key(row: Conversation) -> int:
@@ -69,7 +82,7 @@ def _prompt_key(row: Conversation) -> int:
 
 
 def _told(source: Source, own: _SplitKeys, before: list[_SplitKeys]) -> Iterator[tuple[str, int | None, str]]:
-    repeated, prompts = own.exact.repeated(), own.prompts.repeated()
+    repeated, prompts = own.repeated, own.asked_again
     seen = bytearray(len(repeated))
     first_of_prompt = array("Q", bytes(8 * len(prompts)))
     for label, number, row in _good(source):
