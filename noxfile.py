@@ -74,7 +74,9 @@ def tests_local(session: nox.Session) -> None:
     torch = os.environ.get("TORCH", "torch==2.13.0")
     _install(session, torch)  # alone and first, so that nothing else decides which
     _install(session, "--group", "test", ".[local,plot]", torch, "trl>=1.16,<2")
-    session.run("pytest", "tests/local", *session.posargs, env={"OMP_NUM_THREADS": "1"})
+    # In the environment, since the hub's client reads these as it is imported.
+    settings = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+    session.run("pytest", "tests/local", *session.posargs, env=settings)
 
 
 @nox.session

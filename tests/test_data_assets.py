@@ -77,7 +77,7 @@ def test_a_data_set_becomes_a_folder(fake_azure: FakeAzure, workspace: pf.Worksp
     dataset = whole()
     asset = workspace.register_data(dataset, tags={"team": "nlp"})
     (stored,) = fake_azure.data["facts"]
-    files = stored.files()
+    files = dict(stored.files())
     manifest = json.loads(files.pop("manifest.json"))
     assert files == {f"{split}.jsonl": b"".join(dataset.lines(split)) for split in dataset.splits}
     assert (manifest["digest"], list(manifest["splits"])) == (dataset.digest, ["train", "validation", "test"])

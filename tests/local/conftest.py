@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,8 +22,6 @@ collect_ignore = (
     if find_spec("torch")
     else [path.name for path in HERE.glob("test_*.py") if path.name not in NEEDS_NOTHING]
 )
-os.environ["HF_HUB_OFFLINE"] = "1"
-os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 
 # What libraries say of each other, or of themselves.
 FOREIGN = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
@@ -74,6 +74,11 @@ class Blob:
     def size(self) -> int:
         """How many bytes they are."""
         return self.source.size if isinstance(self.source, StoredFile) else len(self.data)
+
+    def as_it_is(self) -> Blob:
+        """The same, with bytes that stay: a log that its job is writing does not grow while it is given."""
+        live = not isinstance(self.source, bytes | StoredFile)
+        return replace(self, source=self.data) if live else self
 
     def part(self, first: int, last: int) -> bytes:
         """The bytes from one place to another, both counted in."""

@@ -49,7 +49,7 @@ def get(cloud: Cloud, request: Request) -> Response:
     if request.query.get("comp") == "blocklist":
         body = block_list(container, request.params["blob"], request.query.get("blocklisttype", "committed"))
         return Response(200, {"Content-Type": "application/xml", "x-ms-version": _version(request)}, body)
-    blob = container.get(request.params["blob"])
+    blob = container.get(request.params["blob"]).as_it_is()
     _check_unchanged(request, blob)
     headers = _properties(request, blob)
     size = blob.size
