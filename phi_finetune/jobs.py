@@ -196,7 +196,7 @@ class FinetuneJob(WithoutHandle):
         """What the job and its steps have logged to MLflow so far."""
         from phi_finetune.metrics import gather
 
-        return gather(self._handle(), self.name)
+        return gather(self._limited()._handle(), self.name)
 
     def cancel(self, *, timeout: timedelta = timedelta(minutes=30)) -> FinetuneJob:
         """Cancel the job, and wait until it has ended. One that has ended already is left as it is.

@@ -115,7 +115,7 @@ class TrainingMetrics(WithoutHandle):
                 why=f"it has logged {', '.join(self.keys) or 'nothing yet'}",
                 next_call="job.metrics() looks again",
             )
-        client = attached(self._client, "metrics")
+        client = attached(self._client, "metrics").for_call()
         points = [_point(item) for run in runs for item in metric_history(client, run, key)]
         return tuple(sorted(points, key=lambda point: (point.step, point.logged_at)))
 
@@ -128,7 +128,8 @@ class TrainingMetrics(WithoutHandle):
         import pandas as pd
 
         wanted = self.keys if keys is None else tuple(keys)
-        columns = {key: {point.step: point.value for point in self.history(key)} for key in wanted}
+        call = self._limited() if wanted else self
+        columns = {key: {point.step: point.value for point in call.history(key)} for key in wanted}
         frame = pd.DataFrame(columns).sort_index()
         frame.index.name = "step"
         return frame
@@ -148,8 +149,9 @@ class TrainingMetrics(WithoutHandle):
         figure = Figure(figsize=(7, 4), layout="constrained")
         axes = figure.subplots()
         logged = [key for key in keys if key in self.keys]
+        call = self._limited() if logged else self
         for key in logged:
-            points = self.history(key)
+            points = call.history(key)
             marker = "o" if len(points) < 30 else None
             axes.plot([p.step for p in points], [p.value for p in points], marker=marker, label=key)
         axes.set_xlabel("step")

@@ -38,6 +38,7 @@ __all__ = ["STEPS", "Say", "Step", "StepLog", "run_step"]
 Say = Callable[[str], None]
 """Takes a line for the log."""
 
+_WANTED: Final = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")
 _SPLITS: Final = ("train", "validation", "test")
 _SHOWN_ANSWERS: Final = 64
 """Held-out questions that are answered before and after: answering takes longer than measuring a loss."""
@@ -122,21 +123,31 @@ def _source(folder: JobFolder, job: Job) -> Path:
 def _from_hub(hub_id: str) -> Path:
     """A model from the Hugging Face cache of this machine, or from the hub where there is network."""
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError
 
-    wanted = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
+    cached = _cached(hub_id)
+    if cached is not None:
+        return cached
     try:
-        return Path(snapshot_download(hub_id, allow_patterns=wanted, local_files_only=True))
-    except LocalEntryNotFoundError:
-        pass
-    try:
-        return Path(snapshot_download(hub_id, allow_patterns=wanted))
+        return Path(snapshot_download(hub_id, allow_patterns=list(_WANTED)))
     except (HfHubHTTPError, OSError, ValueError) as error:
-        raise ConfigurationError(
-            f"The model {hub_id} is neither in the Hugging Face cache nor to be had from the hub",
-            why=str(error).splitlines()[0],
-            next_call="fetch it to a folder where there is network, and name the folder",
-        ) from None
+        # Its text may hold a signed address.
+        why = f"the hub's client failed with {type(error).__name__}"
+    raise ConfigurationError(
+        f"The model {hub_id} is neither in the Hugging Face cache nor to be had from the hub",
+        why=why,
+        next_call="fetch it to a folder where there is network, and name the folder",
+    )
+
+
+def _cached(hub_id: str) -> Path | None:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(hub_id, allow_patterns=list(_WANTED), local_files_only=True))
+    except LocalEntryNotFoundError:
+        return None
 
 
 def _preprocess(folder: JobFolder, job: Job, log: StepLog) -> None:

@@ -115,13 +115,12 @@ class _Watched(io.RawIOBase):
         return True
 
     def readinto(self, target: memoryview | bytearray) -> int:  # type: ignore[override]
-        rule = "broken-archive"
         try:
             count = self._unpacked.readinto(target)
         except EOFError:
             rule = "truncated-archive"
         except _damages():
-            pass
+            rule = "broken-archive"
         else:
             self._given += count
             if self._given <= max(_UNCHECKED_BYTES, LARGEST_RATIO * self._file.tell()):
