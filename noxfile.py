@@ -90,7 +90,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def typing(session: nox.Session) -> None:
     """Check the types with two checkers, since users have either."""
-    _install(session, "--group", "typing", ".[plot]")
+    _install(session, "--group", "typing", ".[plot,tokens]")
     session.run("mypy")
     session.run("pyright")
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from phi_finetune._file_names import check_names
-from phi_finetune.errors import InvalidParameter, NotFound, UnexpectedAnswer
+from phi_finetune.errors import InvalidParameter, NotFound, PhiFinetuneError, UnexpectedAnswer
 from phi_finetune.events import Warned
 from phi_finetune.model_files import inspect
 
@@ -150,6 +150,8 @@ def _told(wanted: Wanted, folder: Path) -> Iterator[None]:
     """Tell what the system refuses as what it is to the caller: a folder that cannot be used."""
     try:
         yield
+    except PhiFinetuneError:  # some of them are the system's errors too, as a time that is up
+        raise
     except OSError as error:
         raise _unusable(
             wanted,

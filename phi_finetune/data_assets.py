@@ -36,6 +36,11 @@ _DIGITS_OF_DIGEST = 12
 _LONGEST_DEFAULT_NAME = 100
 
 
+def _without_query(address: str) -> str:
+    """An address as it is shown: another tool's may have a signature in it."""
+    return repr(address.partition("?")[0])
+
+
 @attrs.frozen(slots=False)
 class DataAsset(WithoutHandle):
     """A version of a data asset in the workspace. One that ``register_data()`` made is a folder with the files
@@ -56,7 +61,7 @@ class DataAsset(WithoutHandle):
 
     name: str
     version: str
-    path: str
+    path: str = attrs.field(repr=_without_query)
     type: str = "uri_folder"
     description: str | None = None
     tags: Mapping[str, str] = attrs.field(factory=dict, hash=False)
@@ -153,7 +158,7 @@ def register(
     """Register a data set; see :meth:`phi_finetune.Workspace.register_data`."""
     from phi_finetune._azure.data_assets import find_data
 
-    name = _default_name(data) if name is None else name.replace("/", "-")
+    name = _default_name(data) if name is None else name
     _check_text("name", name, _NAME, "up to 255 letters, digits, dashes, underscores and dots")
     if version is not None:
         _check_text("version", version, _VERSION, "up to 30 letters, digits, dashes, underscores and dots")

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -46,6 +47,8 @@ _NAMED = 8
 _PICKLE_ENDINGS: Final = (
     *(".pkl", ".pickle", ".bin", ".pt", ".pth", ".ckpt", ".joblib", ".dill", ".cloudpickle", ".npz"),
 )
+_PACKED_PICKLE_ENDINGS: Final = (".pkl", ".pickle", ".joblib")
+"""What joblib.dump() writes; PyTorch's own are zips, or not packed."""
 _CODE_ENDINGS: Final = (".py", ".pyc", ".pyd", ".so", ".dll", ".dylib", ".sh", ".bat", ".exe")
 _PROGRAMS: Final = (b"\x7fELF", b"MZ", b"\xcf\xfa\xed\xfe", b"\xce\xfa\xed\xfe", b"\xca\xfe\xba\xbe")
 _PACKED: Final = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd", b"7z\xbc\xaf", b"Rar!")
@@ -195,15 +198,35 @@ def _look_at_content(path: Path, name: str, lower: str, head: bytes) -> _Looked:
     if head.startswith(b"\x89HDF"):
         return _found(name, "unread", "it is HDF5, in which Keras keeps code, and was not looked into")
     if head.startswith(b"\x93NUMPY"):
-        return (
-            _found(name, "pickle", "its array is of objects", "pickle") if b"O'" in head else _Looked("numpy")
-        )
+        return _look_at_array(name, head)
+    if lower.endswith(_PACKED_PICKLE_ENDINGS) and _is_deflated(head):
+        return _found(name, "unread", "it is packed, and was not looked into")
     if head.startswith(b"GGUF"):
         return _Looked("gguf")
     if head.startswith(_PICKLES) or (lower.endswith(_PICKLE_ENDINGS) and can_begin(head)):
         with path.open("rb") as file:
             return _found(name, "pickle", _imports(file.read(MOST_BYTES)), "pickle")
     return _Looked(_FORMATS.get(path.suffix.lower(), ""))
+
+
+def _look_at_array(name: str, head: bytes) -> _Looked:
+    """An array of objects is a pickle; its header, a Python literal, may quote the type in either way."""
+    length = int.from_bytes(head[8:10] if head[6:7] == b"\x01" else head[8:12], "little")
+    words = re.findall(rb"""(["'])(.*?)\1""", head[10 : 12 + length])
+    if any(b"O" in word or b"obj" in word for _quote, word in words):
+        return _found(name, "pickle", "its array is of objects", "pickle")
+    return _Looked("numpy")
+
+
+def _is_deflated(head: bytes) -> bool:
+    """Whether it is zlib's format, in which joblib packs its pickles."""
+    if head[:1] != b"x":
+        return False
+    try:
+        zlib.decompressobj().decompress(head, _HEAD_BYTES)
+    except zlib.error:
+        return False
+    return True
 
 
 def _imports(data: bytes) -> str:

@@ -238,3 +238,19 @@ def test_only_the_rows_that_are_wanted_are_asked_for() -> None:
 
     ChatDataset.from_records(rows(), form="messages").preview(3)
     assert len(asked) <= 4
+
+
+def test_rows_that_are_not_wanted_are_not_judged(tmp_path: Path) -> None:
+    """A broken row behind those that were asked for is nobody's problem; one among them is."""
+    (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in [*ROWS[:20], BROKEN]))
+    data = ChatDataset.from_hub(tmp_path, rows=20)
+    data.check()
+    assert data.validate().rows == {"train": 20}
+    assert {each.row for each in ChatDataset.from_hub(tmp_path, rows=21).validate().problems} == {21}
+
+
+@every_kind
+def test_the_same_is_remarked_of_every_kind_of_source(make: Make, tmp_path: Path) -> None:
+    """What is worth a look in a good row does not depend on where it came from."""
+    huge = {"messages": [{**ROWS[0]["messages"][0], "content": "x" * 1_100_000}, ROWS[0]["messages"][1]]}
+    assert make(tmp_path, [*ROWS, huge]).validate().counts == {"huge-row": 1}

@@ -7,6 +7,7 @@ import pickle
 import subprocess
 import sys
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -118,6 +119,13 @@ def crafted(marker: Path) -> dict[str, tuple[str, str, bytes | str]]:
         "auto_map": ("config.json", "code", json.dumps({"auto_map": {"AutoModel": "evil.Model"}})),
         "python": ("code/evil.py", "code", "import os"),
         "program": ("data/helper", "code", b"\x7fELF\x02"),
+        "array of objects, quoted otherwise": (
+            "a.npy",
+            "pickle",
+            b'\x93NUMPY\x01\0v\0{"descr": "|O", "shape": ()}',
+        ),
+        "array of objects by another name": ("a.npy", "pickle", b"\x93NUMPY\x01\0v\0{'descr': 'object'}"),
+        "packed by joblib": ("model.joblib", "unread", zlib.compress(b"\x80\x04}.")),
         "packed": ("model.joblib", "unread", b"\x1f\x8b\x08"),
         "zip": ("data.zip", "unread", b"PK\x05\x06" + b"\0" * 18),
         "broken zip": ("pytorch_model.bin", "unread", b"PK\x03\x04"),

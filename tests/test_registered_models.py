@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import unicodedata
+from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import SimpleNamespace
@@ -19,10 +20,17 @@ from tuning import SIZE, Heard, content, finetune, sent, trained
 
 import phi_finetune as pf
 from phi_finetune._file_names import check_names
-from phi_finetune.errors import InvalidParameter, NameTaken, NotFound, ServiceError, UnexpectedAnswer
+from phi_finetune.errors import (
+    DeadlineExceeded,
+    InvalidParameter,
+    NameTaken,
+    NotFound,
+    ServiceError,
+    UnexpectedAnswer,
+)
 from phi_finetune.events import AdoptedExisting, Created, DownloadProgress, Event, RequestRetried
 from phi_finetune.testing import FakeAzure
-from phi_finetune.testing.faults import Answer, AnswerLost, Fault, HalfBody, Wrong
+from phi_finetune.testing.faults import Answer, AnswerLost, Fault, HalfBody, Silence, Wrong
 
 MIB = 1024 * 1024
 
@@ -432,3 +440,15 @@ def test_a_model_is_deployed_by_its_id(fake_azure: FakeAzure, workspace: pf.Work
     (deployment,) = fake_azure.endpoints[endpoint.name].deployments.values()
     assert deployment.model == model.id
     assert deployment.spec.tags["phi-finetune.job"] == "tune"
+
+
+def test_a_time_that_is_up_is_no_folder_that_cannot_be_written(
+    fake_azure: FakeAzure, workspace: pf.Workspace, tmp_path: Path
+) -> None:
+    """Both are errors of the system to Python, and different ones to a caller."""
+    model = trained(fake_azure, workspace)
+    fake_azure.faults.at_rate(1.0, kinds=[Silence("GET *.blob.core.windows.net/*/trained_model/*")])
+    with pytest.raises(DeadlineExceeded):
+        model.with_options(timeout=timedelta(seconds=30)).download(tmp_path)
+    fake_azure.faults.stop()
+    assert list(tmp_path.iterdir()) == []

@@ -142,7 +142,10 @@ def blob_path(uri: str) -> str:
     """
     found = re.fullmatch(r"azureml://(?:.*/)?datastores/workspaceblobstore/paths/(.+)", uri)
     if found is None:
-        raise UnexpectedAnswer("This address is not in the workspace's blob store", resource=f"address {uri}")
+        shown = uri.partition("?")[0]  # there may be a signature behind it
+        raise UnexpectedAnswer(
+            "This address is not in the workspace's blob store", resource=f"address {shown}"
+        )
     return found.group(1)
 
 

@@ -14,6 +14,7 @@ from phi_finetune.chat_dataset.forms import RECOGNISED_ROWS, Form
 from phi_finetune.chat_dataset.found import Found, whatever_is_read
 from phi_finetune.chat_dataset.parts import lines_of
 from phi_finetune.chat_dataset.read_ahead import read_ahead
+from phi_finetune.chat_dataset.readers.plain_lines import HUGE_CHARACTERS
 from phi_finetune.chat_dataset.readers.tables import Table, batch_values
 from phi_finetune.chat_dataset.sources import Rows, reads_messages
 
@@ -78,11 +79,9 @@ class ColumnRows(Rows[Table]):
             if block is None:
                 for place, value in batch_values([batch], number):
                     yield from self.judged(form, place, value)
-            elif texts:
-                for place, line in enumerate(block.splitlines(keepends=True), number):
-                    yield self.label, place, read_line(line)
             else:
-                yield from ((self.label, place, None) for place in range(number, number + batch.num_rows))
+                for place, line in enumerate(block.splitlines(keepends=True), number):
+                    yield self.label, place, read_line(line) if texts or not _is_ordinary(line) else None
             number += batch.num_rows
 
     def _judged_batches(self, form: Form) -> Iterator[tuple[RecordBatch, bytes | None]]:
@@ -96,6 +95,12 @@ class ColumnRows(Rows[Table]):
     def _strictly(self, form: Form, batch: RecordBatch, first: int) -> Iterator[Conversation]:
         for number, value in batch_values([batch], first):
             yield self.checked(form, number, value)
+
+
+def _is_ordinary(line: bytes) -> bool:
+    """Whether nothing is to be remarked of a good row: it has a second turn, and no line is huge."""
+    # In a text this cannot stand: a quotation mark there has a backslash before it.
+    return len(line) <= HUGE_CHARACTERS and b'}, {"role": "' in line
 
 
 def _few_first(batches: Iterator[RecordBatch]) -> Iterator[RecordBatch]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from array import array
 from collections.abc import Callable, Hashable, Iterator
-from itertools import count
+from itertools import count, islice
 from typing import TypeAlias
 
 import attrs
@@ -15,6 +15,7 @@ from phi_finetune.chat_dataset.conversation import Conversation
 from phi_finetune.chat_dataset.derived import Derived
 from phi_finetune.chat_dataset.found import Found, Mend, Source
 from phi_finetune.chat_dataset.keys import key_of, keys_of
+from phi_finetune.chat_dataset.rules import Fault
 
 __all__ = ["Chooser", "Draw", "Filtered", "Leading", "Part", "Stratified", "Tail", "Unrepeated", "lines_of"]
 
@@ -230,7 +231,7 @@ class Unrepeated(Part):
 
 
 @attrs.frozen
-class Leading(Part):
+class Leading(Derived):
     """The first rows.
 
     Attributes:
@@ -239,13 +240,12 @@ class Leading(Part):
 
     first: int
 
-    def chooser(self) -> Chooser:
-        """By the row's place."""
-        places = count()
-        return lambda _line: next(places) < self.first
+    def rows(self) -> Iterator[Conversation]:
+        """Read no further than they go."""
+        return islice(self.whole.rows(), self.first)
 
     def blocks(self) -> Iterator[bytes]:
-        """Read no further than they go."""
+        """The same as lines."""
         left = self.first
         for block in self.whole.blocks():
             lines = block.splitlines(keepends=True)[:left]
@@ -254,3 +254,18 @@ class Leading(Part):
                 yield b"".join(lines)
             if not left:
                 return
+
+    def examine(self, *, texts: bool = True) -> Iterator[Found]:
+        """The same, good or not, with what is remarked of them."""
+        left = self.first
+        for label, number, found in self.whole.examine(texts=texts):
+            is_remark = isinstance(found, Fault) and found.severity == "look"
+            if number is not None and not is_remark:
+                if not left:
+                    return
+                left -= 1
+            yield label, number, found
+
+    def mended(self, mend: Mend) -> Leading:
+        """As many of the mended whole."""
+        return attrs.evolve(self, whole=self.whole.mended(mend))

@@ -48,8 +48,8 @@ def _begin(folder: RunFolder) -> None:
     found = client.get_experiment_by_name(_EXPERIMENT)
     experiment = client.create_experiment(_EXPERIMENT) if found is None else found.experiment_id
     parent = client.create_run(experiment, run_name=job["name"]).info.run_id
-    params = [Param(key, str(value)) for key, value in job["values"].items()]  # type: ignore[no-untyped-call]
-    client.log_batch(parent, params=params)
+    values = job["values"]
+    client.log_batch(parent, params=list(map(Param, values, map(str, values.values()))))
     runs = {
         step: client.create_run(experiment, run_name=step, tags={"mlflow.parentRunId": parent}).info.run_id
         for step in folder.run()["steps"]
