@@ -108,7 +108,7 @@ def validating(folder: Path, out: Path, percent: int) -> float:
 def previewing(folder: Path, out: Path, percent: int) -> float:
     """Milliseconds of a first look, once pandas and pyarrow's way to it are imported."""
     import pyarrow
-    import pyarrow.parquet  # noqa: F401
+    import pyarrow.parquet
 
     import phi_finetune as pf
 
