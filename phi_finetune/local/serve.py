@@ -56,11 +56,8 @@ def _serve(folder: Path, settings: Settings) -> int:
     worker = Worker(settings.model, whys.append)
     worker.start()
     serve(Service(settings, worker, _log), folder / "port", lambda: bool(whys))
-    code = _refuse(whys[0]) if whys else 0
-    if not worker.join(_STEP_S):
-        sys.stdout.flush()
-        os._exit(code)  # A thread within torch outlives the interpreter badly.
-    return code
+    worker.join(_STEP_S)
+    return _refuse(whys[0]) if whys else 0
 
 
 def _refuse(why: str) -> int:
@@ -74,4 +71,8 @@ def _log(line: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Python's own end takes torch seconds, and a thread that is still within torch outlives it badly.
+    os._exit(code)

@@ -66,17 +66,14 @@ class Asking:
         assert self._gone is not None
         if self._gone.done():
             raise WentAway
-        if self._told.empty():
-            await self._wait(self._gone)
-        return self._told.get_nowait()
+        return await self._wait(self._gone) if self._told.empty() else self._told.get_nowait()
 
-    async def _wait(self, gone: asyncio.Task[None]) -> None:
+    async def _wait(self, gone: asyncio.Task[None]) -> Event:
         coming = asyncio.create_task(self._told.get())
         left_s = max(0.0, self._until - time.monotonic())
         await asyncio.wait({coming, gone}, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
         if coming.done():
-            self._told.put_nowait(coming.result())
-            return
+            return coming.result()
         coming.cancel()
         raise WentAway if gone.done() else TimedOut
 

@@ -110,10 +110,9 @@ class Worker:
         self._ending.set()
         self._asked.put(None)
 
-    def join(self, timeout_s: float) -> bool:
-        """Wait until it has ended; whether it has."""
+    def join(self, timeout_s: float) -> None:
+        """Wait until it has ended, for so long at most."""
         self._thread.join(timeout_s)
-        return not self._thread.is_alive()
 
     def _run(self) -> None:
         generator = load(self._folder)
@@ -126,7 +125,7 @@ class Worker:
                 self._serve(generator)
         finally:
             if not self._ending.is_set():
-                self._failed("the code that answers is broken; the error stands above or below")
+                self._failed("the code that answers is broken; the error stands above")
 
     def _serve(self, generator: Generator) -> None:
         batch = generator.batch()
