@@ -19,7 +19,7 @@ from phi_finetune.local.serving.asking import Asking, TimedOut, WentAway
 from phi_finetune.local.serving.replies import Chat, azures, event, refusal, trouble
 from phi_finetune.local.serving.requests import Asked, BadRequest, read_request
 from phi_finetune.local.serving.settings import Settings
-from phi_finetune.local.serving.worker import Done, Failed, Piece, Worker
+from phi_finetune.local.serving.worker import Done, Event, Failed, Piece, Worker
 
 __all__ = ["Service"]
 
@@ -133,7 +133,8 @@ class Service:
         self, asking: Asking, asked: Asked, first: Piece | Done, line: _Line
     ) -> AsyncGenerator[bytes]:
         """The events of a stream. One that breaks off has no ``[DONE]``, and says why where somebody listens."""
-        chat, status, told = self._chat(asked), 200, first
+        chat, status = self._chat(asked), 200
+        told: Event = first
         try:
             yield chat.piece({"role": "assistant", "content": ""})
             while isinstance(told, Piece):
