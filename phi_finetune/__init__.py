@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from phi_finetune import local
     from phi_finetune.chat_dataset import ChatDataset, Conversation, Message
     from phi_finetune.compute import GpuCompute, GpuSku
     from phi_finetune.data_assets import DataAsset
@@ -54,6 +55,7 @@ __all__ = [
     "TrainingMetrics",
     "Workspace",
     "__version__",
+    "local",
     "write_request",
 ]
 
@@ -82,6 +84,8 @@ def __getattr__(name: str) -> object:
         from importlib.metadata import version
 
         return version("phi-finetune")
+    if name == "local":
+        return import_module(f"{__name__}.local")
     for module, names in _HOMES.items():
         if name in names:
             return getattr(import_module(f"{__name__}.{module}"), name)
