@@ -242,7 +242,9 @@ def test_a_job_that_fails_says_why(life: Life) -> None:
     assert caught.value.child in STEPS
     assert caught.value.why
     assert caught.value.log_tail
-    assert tune.submit().name == tune.job_name(attempt=2)
+    second = tune.submit()
+    assert second.name == tune.job_name(attempt=2)
+    second.cancel()
 
 
 # The model
