@@ -91,7 +91,10 @@ def restore(kept: dict[str, Any], place: Path) -> None:
         (place / name).parent.mkdir(parents=True, exist_ok=True)
         (place / name).write_text(text, encoding="utf-8")
     base = sqlite3.connect(folder / FILE)
-    for statement in [*kept["tables"], *(f"PRAGMA {name} = {value}" for name, value in kept["marks"].items())]:
+    for statement in [
+        *kept["tables"],
+        *(f"PRAGMA {name} = {value}" for name, value in kept["marks"].items()),
+    ]:
         base.execute(statement)
     base.executemany("INSERT INTO settings VALUES (?, ?)", kept["settings"].items())
     for number, at, kind, what, body, digest in kept["entries"]:
