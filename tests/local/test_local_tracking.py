@@ -57,13 +57,9 @@ def _runs(folder: Path, job: pf.FinetuneJob) -> Runs:
     client = MlflowClient(tracking_uri=f"sqlite:///{folder / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("phi-finetune")
     every = client.search_runs([experiment.experiment_id])
-    parents = [run for run in every if run.info.run_name == job.name]
-    below = {
-        run.info.run_name: run
-        for run in every
-        if run.data.tags.get("mlflow.parentRunId") in [parent.info.run_id for parent in parents]
-    }
-    return {**{"": parent for parent in parents}, **below}
+    [parent] = [run for run in every if run.info.run_name == job.name]
+    steps = [run for run in every if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
+    return {"": parent, **{run.info.run_name: run for run in steps}}
 
 
 def _going(runs: Runs) -> bool:
