@@ -20,6 +20,8 @@ from phi_finetune.testing import FakeAzure
 settings.register_profile("any-machine", deadline=None)
 settings.load_profile("any-machine")
 
+pytest.register_assert_rewrite("lifecycle_rules")
+
 _TIDY = "test_bills.py"
 _MAY_SLEEP_S = 0.5
 """The most that all tests together may sleep for real, in seconds (reliability.md R22)."""

@@ -40,6 +40,12 @@ def test_the_operation_coverage_is_that_of_the_contract_tests() -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_the_contract_is_that_of_the_rules() -> None:
+    """The page's table says what rules and answers say; ``python scripts/make_contract_page.py`` writes it anew."""
+    made = runpy.run_path(str(ROOT / "scripts" / "make_contract_page.py"))["table"]()
+    assert (DOCS / "contract.md").read_text(encoding="utf-8").endswith("\n\n" + made)
+
+
 def test_every_public_module_is_in_the_reference() -> None:
     """Whatever can be imported without an underscore is documented."""
     folder = ROOT / "phi_finetune"

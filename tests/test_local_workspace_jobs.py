@@ -10,6 +10,9 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from azure.ai.ml import command, dsl
+from azure.ai.ml.entities import Environment
+from azure.core.exceptions import HttpResponseError
 from local_workspaces import SIZE, finetune, programs, told, until, with_programs
 
 import phi_finetune as pf
@@ -211,3 +214,30 @@ def test_the_inputs_are_written_down_for_the_steps(tmp_path: Path) -> None:
     assert what["tracking_uri"] == f"sqlite:///{folder / 'mlflow.db'}"
     with pytest.raises(InvalidParameter):
         finetune(workspace).with_parameters(num_train_epochs=-1).submit()
+
+
+@pytest.mark.parametrize("in_a_pipeline", [False, True])
+def test_a_command_is_refused(tmp_path: Path, in_a_pipeline: bool) -> None:
+    """Only fine-tuning is run really: nothing is submitted, nothing is started, and the error says what is run."""
+    folder = tmp_path / "runs"
+    workspace = with_programs(folder, programs(tmp_path / "programs"))
+    line = command(name="touch", command="touch it", environment=Environment(image="busybox"))
+
+    @dsl.pipeline(default_compute="serverless")
+    def pipeline() -> None:
+        line.component()
+
+    client = workspace._handle().ml_client()
+    with pytest.raises(HttpResponseError, match="fine-tuning pipelines alone, one in each job: no commands"):
+        client.jobs.create_or_update(pipeline() if in_a_pipeline else line)
+    assert workspace.jobs() == ()
+    assert not (folder / "jobs").exists()
+
+
+def test_a_job_canceled_at_once(tmp_path: Path) -> None:
+    """Also before its first step has begun; the workspace goes on."""
+    workspace = with_programs(tmp_path / "runs", programs(tmp_path / "programs"))
+    for number in range(2):
+        job = finetune(workspace, f"facts-{number}").submit().cancel()
+        assert job.status == "Canceled"
+    assert {job.status for job in workspace.jobs()} == {"Canceled"}

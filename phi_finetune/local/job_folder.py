@@ -6,6 +6,7 @@
     steps/STEP/status.json            how the step stands (:class:`StepStatus`); always whole
     steps/STEP/log.txt                its log
     steps/STEP/metrics.jsonl          a line for each value: key, value, step, time
+    steps/STEP/params.json            the parameters that it worked with
     model/                            the model that was taken in
     data/                             the prepared rows
     checkpoints/                      where the training can go on
@@ -134,6 +135,10 @@ class StepFolder:
     def metrics(self) -> Iterator[dict[str, Any]]:
         """Its metrics, as lines with ``key``, ``value``, ``step`` and ``time``."""
         return read_lines(self.path / "metrics.jsonl")
+
+    def set_params(self, values: Mapping[str, object]) -> None:
+        """Write down the parameters that it works with, whole."""
+        write_json(self.path / "params.json", dict(values))
 
     def forget_metrics_after(self, step: int) -> None:
         """Leave out what was logged after a step: a training that goes on from there logs it again."""

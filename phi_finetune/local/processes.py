@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +17,7 @@ import attrs
 from phi_finetune.errors import ConfigurationError
 from phi_finetune.local.contents import write_whole
 
-__all__ = ["Process", "read_process", "spawn", "started_here", "write_process"]
+__all__ = ["Process", "alone", "read_process", "spawn", "started_here", "write_process"]
 
 _STAT_STATE, _STAT_START = 0, 19
 """Places in /proc/PID/stat after the command's name (proc_pid_stat(5))."""
@@ -159,3 +160,14 @@ def _boot() -> str:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:
         return ""
+
+
+@contextmanager
+def alone(file: Path) -> Iterator[None]:
+    """Keep other processes from what they do with the same file; waits for the one that does it now."""
+    descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

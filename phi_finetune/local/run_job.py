@@ -77,7 +77,8 @@ def _run_steps(folder: RunFolder) -> None:
             folder.tell({"step": step, "state": "Completed"})
         folder.tell({"state": "Completed", "outputs": folder.outputs()})
     except _Canceled:
-        folder.tell({"step": step, "state": "Canceled"})
+        if step:
+            folder.tell({"step": step, "state": "Canceled"})
         folder.tell({"state": "Canceled"})
     finally:
         if tracking is not None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,7 +19,7 @@ from requests.models import Response as RequestsResponse
 from phi_finetune.emulator.cloud import Cloud
 from phi_finetune.emulator.runners.engine import Report, ServerReport
 from phi_finetune.emulator.runners.runner import Failure
-from phi_finetune.local.processes import read_process, spawn, started_here
+from phi_finetune.local.processes import alone, read_process, spawn, started_here
 from phi_finetune.local.programs import Programs
 from phi_finetune.local.server_folder import ServerFolder
 
@@ -145,7 +144,7 @@ class Servers:
         shutil.rmtree(folder.path, ignore_errors=True)
 
     def _wake(self, server: str, folder: ServerFolder) -> None:
-        with self._lock, _alone(folder.path / "waking"):
+        with self._lock, alone(folder.path / "waking"):
             if folder.state()[0] == "ended":
                 self._wait(lambda: not _alive(folder.process), _ENDS_S)
             serving, process = read_process(folder.serving), read_process(folder.process)
@@ -173,14 +172,3 @@ class Servers:
 def _alive(file: Path) -> bool:
     process = read_process(file)
     return process is not None and process.alive
-
-
-@contextmanager
-def _alone(file: Path) -> Iterator[None]:
-    """Keep other processes from doing the same."""
-    descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)

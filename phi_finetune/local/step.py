@@ -162,7 +162,7 @@ def _log(folder: JobFolder, name: str) -> StepLog:
         step.add_metrics(number, values)
         remote(number, values)
 
-    return StepLog(lambda line: _say(step, line), metrics, step.forget_metrics_after)
+    return StepLog(lambda line: _say(step, line), metrics, step.forget_metrics_after, step.set_params)
 
 
 def _tracked(uri: str | None, run_id: str | None) -> Any:

@@ -52,11 +52,13 @@ class StepLog:
         say: Takes a line for the log.
         metrics: Takes a step and what was measured at it.
         restarted: Is told the step from which a training goes on; what was measured after it is forgotten.
+        params: Takes the parameters that the step works with.
     """
 
     say: Say
     metrics: Callable[[int, Mapping[str, float]], None]
     restarted: Callable[[int], None]
+    params: Callable[[Mapping[str, object]], None]
 
 
 Step = Callable[[JobFolder, Job, StepLog], None]
@@ -183,6 +185,7 @@ def _finetune(folder: JobFolder, job: Job, log: StepLog) -> None:
     hardware, facts = this_machine(), facts_of(folder.model)
     rows, validation = (Rows.read(folder.data, name) for name in ("train", "validation"))
     settled, need = _settled(folder, job, facts, hardware)
+    log.params({name: value for name, value in settled.values.items() if value is not None})
     log.say(f"the memory is estimated as {need}")
     model, tokenizer = _model_to_train(folder, settled, hardware), load_tokenizer(folder.model)
     trained_weights = sum(each.numel() for each in model.parameters() if each.requires_grad)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from phi_finetune.local.contents import write_whole
+from phi_finetune.local.processes import alone
 from phi_finetune.local.run_folder import RunFolder
 
 __all__ = ["is_possible", "main"]
@@ -44,9 +45,11 @@ def _begin(folder: RunFolder) -> None:
 
     file = folder.path / "job.json"
     job = json.loads(file.read_bytes())
-    client = MlflowClient(tracking_uri=job["tracking_uri"])
-    found = client.get_experiment_by_name(_EXPERIMENT)
-    experiment = client.create_experiment(_EXPERIMENT) if found is None else found.experiment_id
+    # MLflow makes its tables at the first call; two processes that do so at once leave them broken.
+    with alone(Path(job["tracking_uri"].removeprefix("sqlite:///")).with_suffix(".lock")):
+        client = MlflowClient(tracking_uri=job["tracking_uri"])
+        found = client.get_experiment_by_name(_EXPERIMENT)
+        experiment = client.create_experiment(_EXPERIMENT) if found is None else found.experiment_id
     parent = client.create_run(experiment, run_name=job["name"]).info.run_id
     values = job["values"]
     client.log_batch(parent, params=list(map(Param, values, map(str, values.values()))))

@@ -32,7 +32,8 @@ def check(nodes: Sequence[Node]) -> None:
     """
     if len(nodes) != 1 or isinstance(nodes[0].work, CommandSpec):
         raise invalid(
-            "This workspace runs fine-tuning pipelines only: one component of a registry in each job."
+            "This workspace runs its jobs on one machine, and fine-tuning pipelines alone, one in each job: no "
+            "commands, and no pipelines of several components."
         )
 
 

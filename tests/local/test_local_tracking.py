@@ -1,0 +1,98 @@
+"""The runs of a local workspace's jobs in MLflow's own store: one for each job, and one below it for each step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from local_workspaces import finetune, programs, until, with_programs
+
+import phi_finetune as pf
+from phi_finetune.errors import JobFailed
+
+TRAINING, AFTER = "chat_completion_finetune", "ft_nlp_model_converter"
+BEFORE = ("ft_nlp_common_validation", "chat_completion_model_import", "chat_completion_datapreprocess")
+FAILS, LASTS = 13, 14
+STEP = f"""
+    if job["values"]["seed"] == "{FAILS}": sys.exit("as it was asked to")
+    if job["values"]["seed"] == "{LASTS}": print("lasts", flush=True); signal.pause()
+"""
+
+Runs = Mapping[str, Any]
+
+
+@pytest.fixture(scope="module")
+def jobs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Runs]:
+    """The runs of jobs that completed, failed and were canceled while they trained; by the step, "" for the job's."""
+    place = tmp_path_factory.mktemp("tracked")
+    folder = place / "runs"
+    workspace = with_programs(folder, programs(place / "programs", step=STEP))
+    tunes = {
+        "completed": finetune(workspace),
+        "failed": finetune(workspace).with_parameters(seed=FAILS),
+        "canceled": finetune(workspace).with_parameters(seed=LASTS),
+    }
+    submitted = {name: tune.submit() for name, tune in tunes.items()}
+    log = folder / "jobs" / submitted["canceled"].name / "steps" / TRAINING / "log.txt"
+    until(lambda: log.exists() and "lasts" in log.read_text(), 120)
+    submitted["canceled"].cancel()
+    for name in ("completed", "failed"):
+        with suppress(JobFailed):
+            submitted[name].wait()
+    # Before that the store may be in the making.
+    until(
+        lambda: all((folder / "jobs" / job.name / "tracking.json").exists() for job in submitted.values()),
+        120,
+    )
+    until(lambda: not any(_going(_runs(folder, job)) for job in submitted.values()), 120)
+    return {name: _runs(folder, job) for name, job in submitted.items()}
+
+
+def _runs(folder: Path, job: pf.FinetuneJob) -> Runs:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=f"sqlite:///{folder / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("phi-finetune")
+    every = client.search_runs([experiment.experiment_id])
+    [parent] = [run for run in every if run.info.run_name == job.name]
+    steps = [run for run in every if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
+    return {"": parent, **{run.info.run_name: run for run in steps}}
+
+
+def _going(runs: Runs) -> bool:
+    return any(run.info.status == "RUNNING" for run in runs.values())
+
+
+def statuses(runs: Runs) -> dict[str, str]:
+    """The status of each run."""
+    return {name: run.info.status for name, run in runs.items()}
+
+
+def test_what_completed_is_finished(jobs: Mapping[str, Runs]) -> None:
+    """The job and each of its steps, each with its end."""
+    runs = jobs["completed"]
+    assert statuses(runs) == dict.fromkeys(("", *BEFORE, TRAINING, AFTER), "FINISHED")
+    assert all(run.info.end_time >= run.info.start_time for run in runs.values())
+
+
+def test_what_failed_has_failed(jobs: Mapping[str, Runs]) -> None:
+    """The job and the step that failed; those before it are finished, and the one after it never ran."""
+    wanted = {"": "FAILED", **dict.fromkeys(BEFORE, "FINISHED"), TRAINING: "FAILED", AFTER: "KILLED"}
+    assert statuses(jobs["failed"]) == wanted
+
+
+def test_what_was_canceled_is_killed(jobs: Mapping[str, Runs]) -> None:
+    """The job and the step that ran; those before it are finished."""
+    wanted = {"": "KILLED", **dict.fromkeys(BEFORE, "FINISHED"), TRAINING: "KILLED", AFTER: "KILLED"}
+    assert statuses(jobs["canceled"]) == wanted
+
+
+def test_the_jobs_run_has_its_parameters(jobs: Mapping[str, Runs]) -> None:
+    """As they were asked for."""
+    assert {name: runs[""].data.params["seed"] for name, runs in jobs.items() if name != "completed"} == {
+        "failed": str(FAILS),
+        "canceled": str(LASTS),
+    }
