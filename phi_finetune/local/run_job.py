@@ -15,12 +15,14 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
-from typing import Final
+from typing import Final, Protocol
 
 from phi_finetune.local.contents import private_folder
 from phi_finetune.local.processes import write_process
+from phi_finetune.local.programs import Programs
 from phi_finetune.local.run_folder import RunFolder
 from phi_finetune.local.tracking import is_possible
+from phi_finetune.local.warm_steps import can_be_warm, start
 
 __all__ = ["main"]
 
@@ -31,6 +33,19 @@ _LAST_LINES: Final = 5
 
 class _Canceled(Exception):
     """Somebody asked this process to end the job."""
+
+
+class _Started(Protocol):
+    """A step that runs, in a process that leads a group."""
+
+    @property
+    def pid(self) -> int:
+        """The process's number."""
+        ...
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Its exit code, once it has ended."""
+        ...
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -99,24 +114,14 @@ def _run(folder: RunFolder, step: str) -> dict[str, str] | None:
     where = folder.step(step)
     private_folder(where)
     folder.tell({"step": step, "state": "Running"})
-    log = os.open(where / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    command = [*folder.run()["command"], step, str(folder.path)]
+    command = folder.run()["command"]
     try:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            cwd=folder.path,
-            process_group=0,
-        )
+        process = _start(folder, step, command)
     except OSError as error:
         return {
             "code": "UserError",
             "message": f"Step {step} cannot be started: {error.strerror} ({command[0]}).",
         }
-    finally:
-        os.close(log)
     write_process(folder.step_process, process.pid)
     try:
         code = process.wait()
@@ -126,8 +131,28 @@ def _run(folder: RunFolder, step: str) -> dict[str, str] | None:
     return None if code == 0 else _failure(step, where, code)
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    os.killpg(process.pid, signal.SIGTERM)
+def _start(folder: RunFolder, step: str, command: Sequence[str]) -> _Started:
+    if tuple(command) == Programs().step and can_be_warm():
+        return start(step, folder.path)
+    log = os.open(folder.step(step) / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        return subprocess.Popen(
+            [*command, step, str(folder.path)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            cwd=folder.path,
+            process_group=0,
+        )
+    finally:
+        os.close(log)
+
+
+def _end(process: _Started) -> None:
+    try:
+        os.killpg(process.pid, signal.SIGTERM)
+    except ProcessLookupError:  # it has only just been made, and leads no group yet
+        os.kill(process.pid, signal.SIGTERM)
     with suppress(subprocess.TimeoutExpired):
         process.wait(_GRACE_S)
     # What it started may have stayed.

@@ -23,7 +23,7 @@ from phi_finetune.errors import PhiFinetuneError
 from phi_finetune.local.job_folder import Failure, JobFolder, StepFolder, StepStatus
 from phi_finetune.local.steps import StepLog, run_step
 
-__all__ = ["CANCELED", "main", "run", "verdict"]
+__all__ = ["CANCELED", "main", "run", "use_settings", "verdict"]
 
 CANCELED: Final = 128 + signal.SIGTERM
 """What a step exits with that was canceled."""
@@ -31,6 +31,7 @@ CANCELED: Final = 128 + signal.SIGTERM
 _SETTINGS: Final = {
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
     "OMP_WAIT_POLICY": "PASSIVE",  # idle threads that spin take the time of those that work (local.md 2b)
     "GOMP_SPINCOUNT": "0",
     "TOKENIZERS_PARALLELISM": "false",
@@ -191,14 +192,19 @@ def _cancel(number: int, frame: FrameType | None) -> None:
     raise _Canceled
 
 
+def use_settings() -> None:
+    """Let the environment of this process be a step's: torch and its libraries read it as they are loaded."""
+    for key, value in _SETTINGS.items():
+        os.environ.setdefault(key, value)
+
+
 def main(arguments: list[str]) -> int:
     """Run the step that the arguments name; what the libraries print goes to the step's log."""
     if len(arguments) != 2:
         sys.stderr.write("usage: python -m phi_finetune.local.step STEP JOBFOLDER\n")
         return 2
     name, folder = arguments[0], JobFolder(Path(arguments[1]).resolve())
-    for key, value in _SETTINGS.items():
-        os.environ.setdefault(key, value)
+    use_settings()
     signal.signal(signal.SIGTERM, _cancel)
     log = folder.step(name).log
     log.parent.mkdir(parents=True, exist_ok=True)

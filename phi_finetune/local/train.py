@@ -78,7 +78,7 @@ def train(
         width: Tokens to which each row is padded; None to pad to the longest of each batch.
         on_metrics: Is called with what is logged, as it is logged.
     """
-    from transformers import EarlyStoppingCallback, TrainingArguments
+    from transformers import EarlyStoppingCallback, PrinterCallback, TrainingArguments
 
     checkpoint = last_checkpoint(folder) if settled.values["resume_from_checkpoint"] else None
     if checkpoint is None:
@@ -95,6 +95,7 @@ def train(
         data_collator=Padding(pad_id, _WIDTHS if on_gpu else 1, width),
         callbacks=[_listener(on_metrics)] if on_metrics else [],
     )
+    trainer.remove_callback(PrinterCallback)  # what is logged is passed on
     if arguments["load_best_model_at_end"]:
         patience, threshold = (settled.values[f"early_stopping_{name}"] for name in ("patience", "threshold"))
         trainer.add_callback(EarlyStoppingCallback(patience, threshold))

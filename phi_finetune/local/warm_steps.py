@@ -1,0 +1,93 @@
+"""Steps in processes that begin with torch already loaded, which takes longer than most steps do."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from multiprocessing import get_all_start_methods, get_context
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from phi_finetune.local import step as step_program
+from phi_finetune.local.machine import this_machine
+
+if TYPE_CHECKING:
+    from multiprocessing.context import ForkServerProcess
+
+__all__ = ["WarmStep", "can_be_warm", "start"]
+
+_PRELOADED: Final = (
+    "phi_finetune.local.step",
+    "phi_finetune.local.train",
+    "phi_finetune.local.evaluate",
+    "transformers.trainer",
+    "transformers.models.auto.modeling_auto",
+    "transformers.models.auto.tokenization_auto",
+    "transformers.models.phi3.modeling_phi3",
+    "peft",
+    "mlflow.pyfunc",
+    "mlflow.store.tracking.sqlalchemy_store",
+)
+
+
+def can_be_warm() -> bool:
+    """Whether processes can be made of one that has torch loaded: not where it might have begun to use a GPU."""
+    return "forkserver" in get_all_start_methods() and not this_machine().gpus
+
+
+@attrs.frozen
+class WarmStep:
+    """A step that runs.
+
+    Attributes:
+        pid: The number of its process, which leads a group of its own.
+    """
+
+    pid: int
+    _process: ForkServerProcess = attrs.field(alias="process")
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait until it ends; its exit code, negative for a signal.
+
+        Args:
+            timeout: Seconds; None for as long as it takes.
+
+        Raises:
+            subprocess.TimeoutExpired: It goes on.
+        """
+        self._process.join(timeout)
+        code = self._process.exitcode
+        if code is None:
+            raise subprocess.TimeoutExpired(self._process.name, timeout or 0.0)
+        return code
+
+
+def start(step: str, folder: Path) -> WarmStep:
+    """Start a step; the first call starts the process that all are made of.
+
+    Args:
+        step: Its name.
+        folder: The job's folder.
+
+    Raises:
+        OSError: That process does not run.
+    """
+    step_program.use_settings()
+    context = get_context("forkserver")
+    context.set_forkserver_preload(list(_PRELOADED))
+    process = context.Process(target=_run, args=(step, str(folder)), name=step)
+    try:
+        process.start()
+    except EOFError as error:
+        raise OSError(0, "the process that loads torch has ended") from error
+    assert process.pid is not None
+    return WarmStep(process.pid, process)
+
+
+def _run(step: str, folder: str) -> None:
+    os.setpgid(0, 0)
+    os.chdir(folder)
+    sys.exit(step_program.main([step, folder]))
