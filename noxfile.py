@@ -64,16 +64,32 @@ def tests(session: nox.Session) -> None:
     session.run("pytest", *session.posargs)
 
 
-@nox.session(name="tests-local", venv_backend="venv")
-def tests_local(session: nox.Session) -> None:
-    """Run the tests that train and answer for real; the variable TORCH names another torch to do it with.
+def _install_local(session: nox.Session, *what: str) -> None:
+    """Install what trains and serves on this machine; the variable TORCH names another torch to do it with.
 
     It is pip that installs, since its settings say where torch's builds for processors are; where they say nothing,
     Linux gets the build for CUDA, which works too and is gigabytes larger.
     """
     torch = os.environ.get("TORCH", "torch==2.13.0")
     _install(session, torch)  # alone and first, so that nothing else decides which
-    _install(session, "--group", "test", ".[local,plot]", torch, "trl>=1.16,<2")
+    _install(session, ".[local,plot]", torch, *what)
+
+
+@nox.session(name="quickstart-local", venv_backend="venv")
+def quickstart_local(session: nox.Session) -> None:
+    """Train, measure, serve and ask a tiny model for real; a folder after ``--`` keeps what it makes.
+
+    It needs no account and no GPU, and once installed no network. The variable TORCH names another torch, such as
+    ``TORCH=torch==2.13.0+cu130``.
+    """
+    _install_local(session)
+    session.run("python", "examples/quickstart_local.py", *session.posargs, env={"HF_HUB_OFFLINE": "1"})
+
+
+@nox.session(name="tests-local", venv_backend="venv")
+def tests_local(session: nox.Session) -> None:
+    """Run the tests that train and answer for real."""
+    _install_local(session, "--group", "test", "trl>=1.16,<2")
     # In the environment, since the hub's client reads these as it is imported.
     settings = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
     session.run("pytest", "tests/local", *session.posargs, env=settings)

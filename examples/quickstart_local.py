@@ -1,7 +1,6 @@
 """The whole life of a fine-tune for real, on this machine: trained, measured, served, asked, and nothing left running.
 
-It needs the extra ``local``, no GPU and no account. ``python examples/quickstart_local.py FOLDER`` keeps all it makes in
-the folder; without one, a temporary folder is used.
+It needs the extra ``local``, and no account, network or GPU. What it makes is kept where a folder is named.
 """
 
 from __future__ import annotations
@@ -23,21 +22,29 @@ def say(event: Event) -> None:
 def main(folder: Path) -> None:
     """From a model that does not know the answers to one that does."""
     ws = pf.Workspace.local(folder / "workspace", on_event=say)
-    base = pf.local.add_model(ws, pf.local.make_tiny_phi(folder / "tiny-phi"), name="tiny-phi")
+    (machine,) = ws.gpu_skus()
+    print(f"machine   {machine.cores} cores, {machine.gpus} GPUs")
+    weights = pf.local.make_tiny_phi(folder / "tiny-phi")
+    base = pf.local.add_model(ws, weights, name="tiny-phi")
     facts = pf.local.tiny_facts()
     data = pf.ChatDataset.from_records(facts.train, facts.validation, facts.test, name="town-facts")
-    (machine,) = ws.gpu_skus()
     cluster = ws.gpu_compute("here", size=machine.name).ensure(base)
     job = base.finetune(data).on(cluster).with_parameters(**pf.local.TINY_PARAMETERS).submit().wait()
     metrics = job.metrics()
-    print(f"job       {job.status}, eval loss {metrics.eval_loss:.3f}, perplexity {metrics.perplexity:.2f}")
+    for name in ("validation", "test"):
+        before, after = (metrics.last[f"{name}_perplexity_{when}"] for when in ("before", "after"))
+        print(f"measured  {name}: perplexity {before:.2f} before, {after:.2f} after")
     metrics.plot().savefig(folder / "loss.png")
+    print(f"plotted   {folder / 'loss.png'}")
+    asked = facts.test[0]
+    print(f"asked     {asked.prompt[-1].content}")
+    print(f"before    {pf.local.answer(weights, asked)}")
     with job.register().deploy(instance_type=machine.name) as endpoint:
-        for row in list(data.rows("test"))[:3]:
-            answer = endpoint.chat(row, do_sample=False)
-            print(f"asked     {row.prompt[-1].content}")
-            print(f"answered  {answer.text}")
-    print(f"left      {len(ws.endpoints())} endpoints; {folder / 'loss.png'}")
+        print(f"after     {endpoint.chat(asked, do_sample=False).text}")
+        replies = list(endpoint.chat_many(facts.test, sampling=pf.Sampling(do_sample=False)))
+    right = sum(reply.text == row.answer for reply, row in zip(replies, facts.test, strict=True))
+    print(f"right     {right} of {len(facts.test)} questions of the test split")
+    print(f"left      {len(ws.endpoints())} endpoints")
 
 
 if __name__ == "__main__":

@@ -46,8 +46,12 @@ def test_a_job_runs_and_its_files_are_its_outputs(tmp_path: Path) -> None:
     job = finetune(workspace).with_parameters(num_train_epochs=2).submit().wait(timeout=timedelta(minutes=2))
     assert job.status == "Completed"
     steps = [step.name for step in job.children()]
-    assert "chat_completion_finetune" in steps
-    assert len(steps) == 5
+    assert steps[-3:] == [
+        "chat_completion_finetune",
+        "chat_completion_model_evaluation",
+        "ft_nlp_model_converter",
+    ]
+    assert len(steps) == 6
     assert [(point.step, point.value) for point in job.metrics().history("loss")] == [
         (10, 3),
         (20, 2),

@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from phi_finetune.errors import ConfigurationError
+from phi_finetune.local._needs import require
 from phi_finetune.local.door import folder_of
+from phi_finetune.local.quiet import without_progress_bars
 
 if TYPE_CHECKING:
+    from phi_finetune.chat_dataset import Conversation
     from phi_finetune.models import FoundationModel
     from phi_finetune.workspace import Workspace
 
-__all__ = ["add_model"]
+__all__ = ["add_model", "answer"]
 
 
 def add_model(workspace: Workspace, folder: str | os.PathLike[str], *, name: str) -> FoundationModel:
@@ -54,6 +57,30 @@ def add_model(workspace: Workspace, folder: str | os.PathLike[str], *, name: str
     }
     opened.add_model(name, files, context_length=_context_length(where / "config.json"))
     return workspace.foundation_model(name)
+
+
+def answer(folder: str | os.PathLike[str], conversation: Conversation, *, max_new_tokens: int = 200) -> str:
+    """What a model says by itself, in this process and with no server: the likeliest token, again and again.
+
+    It loads the model for one answer. Who wants many deploys it.
+
+    Args:
+        folder: The model's folder, in Hugging Face's form with weights in safetensors.
+        conversation: What to answer: its last turn is left out where it is the assistant's.
+        max_new_tokens: The most tokens that the answer may have.
+
+    Raises:
+        MissingDependency: torch or transformers is not installed.
+    """
+    require("torch", "transformers")
+    from phi_finetune.local.generate import Generator, Sampling
+
+    turns = [{"role": turn.role, "content": turn.content} for turn in conversation.prompt]
+    way = Sampling(max_new_tokens=max_new_tokens, do_sample=False)
+    with without_progress_bars():
+        generator = Generator.load(folder)
+    (said,) = generator.answer([turns], way)
+    return said.text
 
 
 def _context_length(config: Path) -> int | None:

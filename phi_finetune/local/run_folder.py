@@ -22,7 +22,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -33,6 +33,7 @@ import attrs
 from phi_finetune.emulator.runners.engine import JobReport, StepReport, Written
 from phi_finetune.emulator.runners.runner import JobInputs, Metric
 from phi_finetune.local.contents import private_folder, write_whole
+from phi_finetune.local.programs import Programs
 from phi_finetune.local.reports import from_json
 
 __all__ = ["RunFolder", "folder_name", "tracking_uri"]
@@ -77,7 +78,7 @@ class RunFolder:
         """The file that names the process of the step that runs."""
         return self.path / "step.json"
 
-    def prepare(self, job: JobInputs, command: Sequence[str], mlflow: str) -> None:
+    def prepare(self, job: JobInputs, programs: Programs, mlflow: str) -> None:
         """Write the job's inputs down; all of them, or the folder is not there."""
         making = self.path.with_name(f".making-{self.path.name}-{os.getpid()}")
         private_folder(making)
@@ -100,7 +101,11 @@ class RunFolder:
             }
             private_folder(making / "outputs")
             write_whole(making / "job.json", json.dumps(told, indent=1).encode())
-            run = {"name": job.name, "steps": list(job.steps), "command": list(command)}
+            run = {
+                "name": job.name,
+                "steps": programs.steps(job.steps),
+                "command": list(programs.step),
+            }
             write_whole(making / "run.json", json.dumps(run, indent=1).encode())
             os.rename(making, self.path)
         except BaseException:

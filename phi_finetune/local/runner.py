@@ -82,7 +82,7 @@ class Processes:
     def _start(self, job: Job) -> None:
         folder = self._folder(job.name)
         if not folder.exists:
-            folder.prepare(job.work(), self._programs.step, self._tracking_uri)
+            folder.prepare(job.work(), self._programs, self._tracking_uri)
         if read_process(folder.process) is None and not started_here(self._started.get(job.name, 0)):
             command = [*self._programs.python, "phi_finetune.local.run_job", str(folder.path)]
             self._started[job.name] = spawn(command, log=folder.path / "run_job.txt")

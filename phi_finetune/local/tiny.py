@@ -18,6 +18,7 @@ from phi_finetune.local._needs import require
 from phi_finetune.local.batches import LengthGrouped, Padding
 from phi_finetune.local.losses import WantedOnly
 from phi_finetune.local.preprocess import Counts, encode
+from phi_finetune.local.quiet import without_progress_bars
 from phi_finetune.local.templates import form_of
 from phi_finetune.local.threads import use_threads
 from phi_finetune.local.tiny_corpus import base_chats
@@ -95,7 +96,8 @@ def make_tiny_phi(folder: str | os.PathLike[str], *, seed: int = 0, steps: int =
         model = _model(tokenizer)
         _train(model, _rows(tokenizer, chats), steps, seed)
     target.mkdir(parents=True, exist_ok=True)
-    model.save_pretrained(target)
+    with without_progress_bars():
+        model.save_pretrained(target)
     tokenizer.save_pretrained(target)
     write_json(
         target / "tiny.json", {"seed": seed, "steps": steps, "made_by": "phi_finetune.local.make_tiny_phi"}

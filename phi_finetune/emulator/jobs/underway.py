@@ -11,6 +11,7 @@ from phi_finetune.emulator.core.holds import FOREVER
 from phi_finetune.emulator.jobs.child import Child
 from phi_finetune.emulator.jobs.command import CommandSpec
 from phi_finetune.emulator.jobs.graph import Node
+from phi_finetune.emulator.jobs.hardware import FINETUNE
 from phi_finetune.emulator.jobs.outcome import job_inputs, places
 from phi_finetune.emulator.jobs.schedule import Slot
 from phi_finetune.emulator.jobs.spec import invalid
@@ -74,7 +75,9 @@ class Underway:
         return known is not None and (report.state == "Running" or known.slot.ends != FOREVER)
 
     def _slot(self, report: StepReport) -> Slot:
-        place = places(self.node)[report.step]
+        where = places(self.node)
+        # A step that only the engine has runs where the training did.
+        place = where.get(report.step, where[FINETUNE])
         when = report.when
         slot = Slot(Step(report.step, timedelta(0)), self.node.path, place, when, when, when, FOREVER)
         return slot if report.state == "Running" else _ended(slot, report)
