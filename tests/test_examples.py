@@ -15,7 +15,10 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 MODULE, ITS_TESTS = "nightly", "test_nightly"
 """What a team's own module and its tests look like: longer than a script, and no script of the fake's."""
 
-SCRIPTS = sorted(path for path in EXAMPLES.glob("*.py") if path.stem not in (MODULE, ITS_TESTS))
+TRAINS = "quickstart_local"
+"""Needs torch: tests/local runs it."""
+
+SCRIPTS = sorted(path for path in EXAMPLES.glob("*.py") if path.stem not in (MODULE, ITS_TESTS, TRAINS))
 MOST_SCRIPTS, MOST_LINES = 10, 40
 
 TAIL = """
