@@ -9,21 +9,19 @@ included. The tokens are those of the rows, padding not counted. What was learne
 from __future__ import annotations
 
 import json
-import os
 import random
-import statistics
-import subprocess
 import sys
-import time
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeAlias
+
+from local_runs import Clock, call
 
 BATCH: Final = 8
 SEED: Final = 42
 RATE: Final = 3e-3
 WAYS_OF_TRL: Final = ("trl_default", "trl_float32", "trl_matched")
-_MIXED_ROWS: Final = 240
 _LONGEST: Final = 480
 """Tokens; a tiny model takes 512."""
 
@@ -44,26 +42,28 @@ Given: TypeAlias = Mapping[str, Any]
 """What a run is given: the folder of the model, the file of rows, that of the held-out ones, the epochs."""
 
 
-def write_rows(folder: Path, base: Path) -> dict[str, Path]:
-    """Write the rows: those of the tiny facts, those of mixed length, and held-out ones; their files."""
+def write_rows(folder: Path, base: Path) -> None:
+    """Write rows: those of the tiny facts, held-out ones, those of mixed length, and those of great length."""
     from phi_finetune.local import tiny_facts
 
     facts = tiny_facts()
-    rows = {"train": facts.train, "validation": facts.validation, "mixed": list(mixed(base))}
-    files = {}
-    for name, talks in rows.items():
-        files[name] = folder / f"{name}.jsonl"
-        lines = [json.dumps({"messages": [_turn(turn) for turn in talk.messages]}) for talk in talks]
-        files[name].write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return files
+    every = {
+        "train": facts.train,
+        "validation": facts.validation,
+        "mixed": tuple(talks(base, 240, shortest=20)),
+        "long": tuple(talks(base, 24, shortest=460)),
+    }
+    for name, chosen in every.items():
+        lines = [json.dumps({"messages": [_turn(turn) for turn in talk.messages]}) for talk in chosen]
+        (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def _turn(turn: Any) -> dict[str, str]:
     return {"role": turn.role, "content": turn.content}
 
 
-def mixed(base: Path) -> Iterator[Any]:
-    """Conversations of 20 to 480 tokens, as many short as long on a logarithmic scale, as chat data has them."""
+def talks(base: Path, rows: int, *, shortest: int) -> Iterator[Any]:
+    """Conversations of so many tokens up to 480, as many short as long on a logarithmic scale."""
     from phi_finetune.chat_dataset import Conversation
     from phi_finetune.local import tiny_facts
     from phi_finetune.local.model import load_tokenizer
@@ -71,13 +71,9 @@ def mixed(base: Path) -> Iterator[Any]:
 
     draw, tokenizer = random.Random(SEED), load_tokenizer(base)
     form, pairs = form_of(tokenizer), [talk.messages for talk in tiny_facts().train if len(talk.messages) == 2]
-    for _ in range(_MIXED_ROWS):
-        wanted, turns = 20 * (_LONGEST / 20) ** draw.random(), ()
-        while True:
-            more = (*turns, *draw.choice(pairs))
-            length = len(tokenizer(form.render(more))["input_ids"])
-            if turns and length > wanted:
-                break
+    for _ in range(rows):
+        wanted, turns = shortest * (_LONGEST / shortest) ** draw.random(), draw.choice(pairs)
+        while len(tokenizer(form.render(more := (*turns, *draw.choice(pairs))))["input_ids"]) <= wanted:
             turns = more
         yield Conversation(turns)
 
@@ -193,20 +189,6 @@ def held_out_loss(model: Any, given: Given, tokenizer: Any) -> float:
     return measure(model, Rows.read(folder, "rows"), Padding(tokenizer.pad_token_id)).loss
 
 
-class Clock:
-    """Takes the seconds on the wall, and those of the processor, between laps."""
-
-    def __init__(self) -> None:
-        self.laps: dict[str, float] = {}
-        self._then = time.perf_counter(), time.process_time()
-
-    def lap(self, name: str) -> None:
-        """End a lap."""
-        now = time.perf_counter(), time.process_time()
-        self.laps |= {name: now[0] - self._then[0], f"{name}_cpu": now[1] - self._then[1]}
-        self._then = now
-
-
 def _lora_values() -> dict[str, Any]:
     from phi_finetune.local import TINY_PARAMETERS
 
@@ -221,20 +203,46 @@ def _processor() -> Any:
     return attrs.evolve(this_machine(), device="cpu", gpus=0)
 
 
-WAYS: Final[dict[str, Callable[[Given], dict[str, float]]]] = {
-    way.__name__: way for way in (ours, trl_default, trl_float32, trl_matched)
+def making(given: Given) -> None:
+    """Make the model and write the rows, into a folder."""
+    from phi_finetune.local import make_tiny_phi
+
+    folder = Path(given["folder"])
+    write_rows(folder, make_tiny_phi(folder / "base"))
+
+
+WAYS: Final[dict[str, Callable[[Given], Any]]] = {
+    way.__name__: way for way in (making, ours, trl_default, trl_float32, trl_matched)
 }
 
 
-def in_a_process(way: str, given: Given) -> dict[str, float]:
-    """One run, in a process of its own, on one thread."""
-    command = [sys.executable, __file__, way, json.dumps(given)]
-    settings = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **settings})
-    if done.returncode:
-        raise SystemExit(f"{way} failed:\n{done.stderr[-2000:]}")
-    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+def make(folder: Path) -> None:
+    """Make a folder with the model ``base``, and rows as JSON lines: ``train``, ``validation``, ``mixed``, ``long``."""
+    call(__file__, "making", {"folder": str(folder)})
+
+
+def compared(folder: Path, *, epochs: int, runs: int) -> dict[str, list[dict[str, float]]]:
+    """Every way on the same rows, taking turns, so many times; the runs of each, by ``ROWS WAY``."""
+    found: dict[str, list[dict[str, float]]] = {}
+    plan = [("train", ("ours", *WAYS_OF_TRL), epochs), ("mixed", ("ours", "trl_matched"), max(1, epochs // 4))]
+    for _ in range(runs):
+        for rows, ways, count in plan:
+            for way in ways:
+                found.setdefault(f"{rows} {way}", []).append(_run(folder, rows, way, count))
     return found
+
+
+def _run(folder: Path, rows: str, way: str, epochs: int) -> dict[str, float]:
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        given = {
+            "base": str(folder / "base"),
+            "rows": str(folder / f"{rows}.jsonl"),
+            "held_out": str(folder / "validation.jsonl"),
+            "epochs": epochs,
+            "scratch": scratch,
+        }
+        found: dict[str, float] = call(__file__, way, given)
+        return found
 
 
 def main(arguments: Sequence[str]) -> None:
