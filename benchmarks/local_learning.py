@@ -17,8 +17,8 @@ from local_runs import call, peak_of
 _FINETUNE: Final = "chat_completion_finetune"
 _FIRST: Final = ("chat_completion_model_import", "chat_completion_datapreprocess")
 _QUICK: Final = {
-    "max_steps": 3,
-    "per_device_train_batch_size": 4,
+    "max_steps": 2,
+    "per_device_train_batch_size": 2,
     "evaluation_strategy": "disable",
     "learning_rate": 1e-4,
 }

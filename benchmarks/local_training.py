@@ -70,7 +70,10 @@ def talks(base: Path, rows: int, *, shortest: int) -> Iterator[Any]:
     from phi_finetune.local.templates import form_of
 
     draw, tokenizer = random.Random(SEED), load_tokenizer(base)
-    form, pairs = form_of(tokenizer), [talk.messages for talk in tiny_facts().train if len(talk.messages) == 2]
+    form, pairs = (
+        form_of(tokenizer),
+        [talk.messages for talk in tiny_facts().train if len(talk.messages) == 2],
+    )
     for _ in range(rows):
         wanted, turns = shortest * (_LONGEST / shortest) ** draw.random(), draw.choice(pairs)
         while len(tokenizer(form.render(more := (*turns, *draw.choice(pairs))))["input_ids"]) <= wanted:
@@ -221,10 +224,19 @@ def make(folder: Path) -> None:
     call(__file__, "making", {"folder": str(folder)})
 
 
+def questions(folder: Path) -> list[str]:
+    """The held-out questions."""
+    lines = (folder / "validation.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line)["messages"][0]["content"] for line in lines]
+
+
 def compared(folder: Path, *, epochs: int, runs: int) -> dict[str, list[dict[str, float]]]:
     """Every way on the same rows, taking turns, so many times; the runs of each, by ``ROWS WAY``."""
     found: dict[str, list[dict[str, float]]] = {}
-    plan = [("train", ("ours", *WAYS_OF_TRL), epochs), ("mixed", ("ours", "trl_matched"), max(1, epochs // 4))]
+    plan = [
+        ("train", ("ours", *WAYS_OF_TRL), epochs),
+        ("mixed", ("ours", "trl_matched"), max(1, epochs // 4)),
+    ]
     for _ in range(runs):
         for rows, ways, count in plan:
             for way in ways:
