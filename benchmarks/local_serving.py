@@ -36,6 +36,10 @@ Ask: TypeAlias = Callable[[requests.Session, str], str]
 """Asks a question, and gives the answer."""
 
 
+class NotUp(Exception):
+    """A server did not come up."""
+
+
 def served(job: Path, questions: Sequence[str], *, runs: int) -> dict[str, list[dict[str, float]]]:
     """The tokens, the seconds, and the server's processor seconds of every run, by ``SERVER AT_ONCE``."""
     model, count = job / "outputs" / "mlflow_model_folder", _tokens_of(job)
@@ -140,12 +144,16 @@ def _ask_mlflow(session: requests.Session, port: int, question: str) -> str:
 
 @contextlib.contextmanager
 def _running(command: Sequence[str]) -> Iterator[psutil.Process]:
+    # MLflow looks for uvicorn on the path.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    settings = {**os.environ, **SETTINGS, "PATH": path}
     with tempfile.TemporaryFile() as log:
-        server = subprocess.Popen(
-            command, stdout=log, stderr=log, env={**os.environ, **SETTINGS}, process_group=0
-        )
+        server = subprocess.Popen(command, stdout=log, stderr=log, env=settings, process_group=0)
         try:
             yield psutil.Process(server.pid)
+        except NotUp:
+            log.seek(0)
+            raise SystemExit(f"{command} did not come up: {log.read()[-2000:].decode()}") from None
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(server.pid, signal.SIGTERM)
@@ -160,7 +168,7 @@ def _until(look: Callable[[], Any], process: psutil.Process) -> Any:
             if found := look():
                 return found
         time.sleep(0.1)
-    raise SystemExit("a server did not come up")
+    raise NotUp
 
 
 def _healthy(address: str) -> bool:
