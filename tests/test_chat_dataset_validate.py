@@ -17,7 +17,7 @@ from phi_finetune.chat_dataset.conversation import faults_of, parse_conversation
 from phi_finetune.chat_dataset.forms import conversation_of, form_of
 from phi_finetune.chat_dataset.readers.json_lines import JsonLines
 from phi_finetune.chat_dataset.readers.parsing import parse_line
-from phi_finetune.chat_dataset.readers.plain_lines import is_plain
+from phi_finetune.chat_dataset.readers.plain_lines import plain_lines
 from phi_finetune.chat_dataset.rules import RULES, BrokenRule, Fault
 from phi_finetune.errors import InvalidData, InvalidParameter
 
@@ -448,7 +448,7 @@ def lines(draw: st.DrawFn) -> bytes:
 @given(lines(), st.booleans())
 def test_a_plain_line_keeps_the_rules(line: bytes, answered: bool) -> None:
     """What is passed without reading its texts would pass the strict parser too."""
-    if is_plain(line, must_end_answered=answered):
+    if plain_lines(line, must_end_answered=answered):
         conversation_of(form_of("messages"), parse_line(line), must_end_answered=answered)
 
 
@@ -490,8 +490,8 @@ def test_the_usual_layouts_are_plain(compact: bool, content_first: bool, extra: 
         messages = [dict(reversed(each.items())) for each in messages]
     record = {**extra, "messages": messages} if last else {"messages": messages, **extra}
     line = json.dumps(record, separators=(",", ":") if compact else None).encode() + b"\n"
-    assert is_plain(line, must_end_answered=True)
-    assert is_plain(line, must_end_answered=False)
+    assert plain_lines(line, must_end_answered=True)
+    assert plain_lines(line, must_end_answered=False)
 
 
 @pytest.mark.parametrize(
@@ -504,8 +504,8 @@ def test_the_usual_layouts_are_plain(compact: bool, content_first: bool, extra: 
 def test_what_is_in_doubt_is_not_plain(content: bytes, place: int) -> None:
     """One text of a line that is plain otherwise."""
     line = json.dumps(turns("Q", "A")).encode() + b"\n"
-    assert is_plain(line, must_end_answered=True)
-    assert not is_plain(line.replace((b'"Q"', b'"A"')[place], content), must_end_answered=True)
+    assert plain_lines(line, must_end_answered=True)
+    assert not plain_lines(line.replace((b'"Q"', b'"A"')[place], content), must_end_answered=True)
 
 
 @pytest.mark.parametrize(
@@ -516,7 +516,7 @@ def test_roles_out_of_order_are_not_plain(roles: str) -> None:
     names = {"u": "user", "a": "assistant", "s": "system"}
     messages = [{"role": names[role], "content": "x"} for role in roles]
     line = json.dumps({"messages": messages}).encode() + b"\n"
-    assert not is_plain(line, must_end_answered=True)
+    assert not plain_lines(line, must_end_answered=True)
 
 
 def test_memory_stays_flat(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from io import BytesIO
 from typing import Protocol
 
 import attrs
@@ -11,10 +12,11 @@ import msgspec
 
 from phi_finetune.chat_dataset.canonical import read_line
 from phi_finetune.chat_dataset.conversation import Conversation, keeps_the_rules
+from phi_finetune.chat_dataset.forms import Form
 from phi_finetune.chat_dataset.forms.prompt_messages import PromptMessages
 from phi_finetune.chat_dataset.found import Found, Reader, whatever_is_read
 from phi_finetune.chat_dataset.readers.json_lines import JsonLines
-from phi_finetune.chat_dataset.readers.plain_lines import is_plain
+from phi_finetune.chat_dataset.readers.plain_lines import plain_lines
 from phi_finetune.chat_dataset.rules import Fault
 from phi_finetune.chat_dataset.sources import Rows, reads_messages
 
@@ -60,19 +62,39 @@ class LineRows(Rows[Lines]):
         return whatever_is_read(self.label, self._every(texts))
 
     def _every(self, texts: bool) -> Iterator[Found]:
-        label, form = self.label, self.form()
-        quick, remarked = reads_messages(form), isinstance(form, PromptMessages)
+        form = self.form()
         if isinstance(self.reader, JsonLines) and self.reader.begins_with_mark():
-            yield label, None, Fault("byte-order-mark")
+            yield self.label, None, Fault("byte-order-mark")
+        if isinstance(self.reader, JsonLines) and reads_messages(form) and not texts:
+            yield from self._passed_over(form, self.reader)
+            return
         for number, line in self.reader.lines():
-            if quick and not texts and is_plain(line, must_end_answered=self.must_end_answered):
-                yield label, number, None
+            yield from self._one(form, number, line)
+
+    def _passed_over(self, form: Form, reader: JsonLines) -> Iterator[Found]:
+        """The same without the texts of good rows: whole blocks of them are looked at together."""
+        first, label = 1, self.label
+        for block in reader.line_blocks():
+            plain = plain_lines(block, must_end_answered=self.must_end_answered)
+            if plain:
+                yield from ((label, number, None) for number in range(first, first + plain))
+                first += plain
                 continue
-            row = self._quickly(line) if quick and not remarked else None
-            if row is not None:
-                yield label, number, row
-            else:
-                yield from self.judged(form, number, self.reader.value(line))
+            number = first - 1
+            for number, line in enumerate(BytesIO(block), first):
+                if plain_lines(line, must_end_answered=self.must_end_answered):
+                    yield label, number, None
+                elif not line.isspace():
+                    yield from self._one(form, number, line)
+            first = number + 1
+
+    def _one(self, form: Form, number: int, line: bytes) -> Iterator[Found]:
+        quick = reads_messages(form) and not isinstance(form, PromptMessages)
+        row = self._quickly(line) if quick else None
+        if row is not None:
+            yield self.label, number, row
+        else:
+            yield from self.judged(form, number, self.reader.value(line))
 
     def _quickly(self, line: bytes) -> Conversation | None:
         try:

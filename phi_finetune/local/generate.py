@@ -11,7 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-__all__ = ["Completion", "Generator", "Sampling", "TooLong", "answer_rows"]
+__all__ = ["Answer", "Batch", "Completion", "Generator", "Sampling", "TooLong", "answer_rows"]
+
+_HALF_A_CHARACTER = "\ufffd"
+"""What a character whose tokens are not all there yet is shown as."""
 
 
 class TooLong(ValueError):
@@ -29,6 +32,7 @@ class Sampling:
         do_sample: False always takes the likeliest token.
         repetition_penalty: Above 1 it makes repetition less likely.
         seed: Seed of the draws; the answer does not depend on what else is in the batch.
+        stop: Texts that end the answer; it goes up to before the first of them.
     """
 
     max_new_tokens: int = 200
@@ -37,6 +41,7 @@ class Sampling:
     do_sample: bool = True
     repetition_penalty: float = 1.0
     seed: int = 0
+    stop: tuple[str, ...] = ()
 
     @property
     def greedy(self) -> bool:
@@ -61,16 +66,34 @@ class Completion:
     finish_reason: Literal["stop", "length"]
 
 
-@dataclass
-class _Answer:
-    """An answer under way."""
+@dataclass(eq=False)
+class Answer:
+    """An answer under way.
 
-    number: int
+    Attributes:
+        prompt: The question's tokens.
+        sampling: How it is drawn.
+        draws: Where its chances come from; None for one that takes the likeliest token.
+        tokens: What there is of it.
+        finish_reason: Why it ended; None while it goes on.
+        given_up: Whether nobody waits for it any more; it then leaves its batch.
+        shown: How much of its text was given as pieces, in characters.
+        end: Where in its text a stop text begins, in characters; None where there is none.
+    """
+
     prompt: list[int]
     sampling: Sampling
     draws: Any
     tokens: list[int] = field(default_factory=list)
     finish_reason: Literal["stop", "length"] | None = None
+    given_up: bool = False
+    shown: int = 0
+    end: int | None = None
+
+    @property
+    def going(self) -> bool:
+        """Whether it needs more tokens."""
+        return self.finish_reason is None and not self.given_up
 
 
 class Generator:
@@ -98,16 +121,27 @@ class Generator:
         """Load a model folder, with the adapter in its ``adapter`` folder where there is one.
 
         Args:
-            folder: A Hugging Face model in safetensors; nothing is fetched.
+            folder: A Hugging Face model in safetensors; nothing is fetched, and no code of its own is run.
+
+        Raises:
+            ValueError: The model's weights are not all there.
         """
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
         path = Path(folder).resolve()
-        tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
-        model = AutoModelForCausalLM.from_pretrained(
-            path, local_files_only=True, use_safetensors=True, dtype="auto"
+        tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
+        model, report = AutoModelForCausalLM.from_pretrained(
+            path,
+            local_files_only=True,
+            use_safetensors=True,
+            trust_remote_code=False,
+            dtype="auto",
+            output_loading_info=True,
         )
+        if lacking := sorted(map(str, report["missing_keys"])):
+            # Else they would be drawn by chance, and the model would answer nonsense.
+            raise ValueError(f"the weights lack {lacking[0]} and {len(lacking)} in all")
         if (path / "adapter").is_dir():
             from peft import PeftModel
 
@@ -126,10 +160,11 @@ class Generator:
         Raises:
             TooLong: A conversation fills the model's context.
         """
-        answers = self._begin(conversations, sampling)
+        ways = [sampling] * len(conversations) if isinstance(sampling, Sampling) else sampling
+        answers = [self.begin(*one) for one in zip(conversations, ways, strict=True)]
         for _ in self._run(answers):
             pass
-        return [self._completion(answer) for answer in answers]
+        return [self.completion(answer) for answer in answers]
 
     def stream(
         self, conversation: Sequence[Mapping[str, str]], sampling: Sampling
@@ -139,65 +174,88 @@ class Generator:
         Raises:
             TooLong: The conversation fills the model's context.
         """
-        (answer,) = self._begin([conversation], sampling)
-        return self._pieces(answer)
+        return self._pieces(self.begin(conversation, sampling))
 
-    def _pieces(self, answer: _Answer) -> Iterator[str | Completion]:
-        said = ""
+    def _pieces(self, answer: Answer) -> Iterator[str | Completion]:
         for _ in self._run([answer]):
-            text = self._text(answer.tokens)
-            # A character may take several tokens; half of one is shown as this mark.
-            if text.startswith(said) and not text.endswith("\ufffd") and text != said:
-                yield text[len(said) :]
-                said = text
-        completion = self._completion(answer)
-        if completion.text != said and completion.text.startswith(said):
-            yield completion.text[len(said) :]
-        yield completion
+            piece = self.piece(answer)
+            if piece:
+                yield piece
+        yield self.completion(answer)
 
-    def _begin(
-        self, conversations: Sequence[Sequence[Mapping[str, str]]], sampling: Sampling | Sequence[Sampling]
-    ) -> list[_Answer]:
+    def begin(self, conversation: Sequence[Mapping[str, str]], sampling: Sampling) -> Answer:
+        """An answer that a batch can take in.
+
+        Raises:
+            TooLong: The conversation fills the model's context.
+        """
         import torch
 
-        ways = [sampling] * len(conversations) if isinstance(sampling, Sampling) else list(sampling)
-        answers = []
-        for number, (conversation, way) in enumerate(zip(conversations, ways, strict=True)):
-            text = self._tokenizer.apply_chat_template(
-                [dict(turn) for turn in conversation], tokenize=False, add_generation_prompt=True
-            )
-            prompt = self._tokenizer(text, add_special_tokens=False)["input_ids"]
-            if len(prompt) >= self._context:
-                raise TooLong(
-                    f"The conversation has {len(prompt)} tokens, and the model takes {self._context}"
-                )
-            draws = None if way.greedy else torch.Generator().manual_seed(way.seed)
-            answers.append(_Answer(number, prompt, way, draws))
-        return answers
+        text = self._tokenizer.apply_chat_template(
+            [dict(turn) for turn in conversation], tokenize=False, add_generation_prompt=True
+        )
+        prompt = self._tokenizer(text, add_special_tokens=False)["input_ids"]
+        if len(prompt) >= self._context:
+            raise TooLong(f"The conversation has {len(prompt)} tokens, and the model takes {self._context}")
+        draws = None if sampling.greedy else torch.Generator().manual_seed(sampling.seed)
+        return Answer(prompt, sampling, draws)
 
-    def _run(self, answers: Sequence[_Answer]) -> Iterator[None]:
+    def batch(self) -> Batch:
+        """An empty batch."""
+        return Batch(self)
+
+    @property
+    def parameters(self) -> int:
+        """How many weights the model has."""
+        return sum(weight.numel() for weight in self._model.parameters())
+
+    def piece(self, answer: Answer) -> str:
+        """What is new of an answer's text since this was last asked; empty where that cannot be told yet."""
+        text = self._text(answer)
+        if answer.finish_reason is None:
+            if text.endswith(_HALF_A_CHARACTER):
+                return ""
+            text = text[: len(text) - _begun(text, answer.sampling.stop)]
+        new = text[answer.shown :]
+        answer.shown = max(answer.shown, len(text))
+        return new
+
+    def completion(self, answer: Answer) -> Completion:
+        """An answer that has ended."""
+        reason = answer.finish_reason or "length"
+        return Completion(self._text(answer), len(answer.prompt), len(answer.tokens), reason)
+
+    def _run(self, answers: Sequence[Answer]) -> Iterator[None]:
         """Draw a token for every unfinished answer, again and again; one that is finished leaves the batch."""
+        batch = self.batch()
+        batch.join(answers)
+        if answers:
+            yield
+        while batch.step():
+            yield
+
+    def start(self, answers: Sequence[Answer]) -> _State:
+        """Read the questions of answers, and draw the first token of each."""
         import torch
 
-        active = list(answers)
-        if not active:
-            return
         with torch.inference_mode():
-            state = _State(self._model, self._cache_name, [answer.prompt for answer in active], self._pad())
-            while True:
-                logits = state.logits.float()
-                for answer, row in zip(active, logits, strict=True):
-                    self._take(answer, _draw(row, answer))
-                going = [place for place, answer in enumerate(active) if answer.finish_reason is None]
-                yield
-                if not going:
-                    return
-                if len(going) < len(active):
-                    state.keep(going)
-                    active = [active[place] for place in going]
-                state.step([answer.tokens[-1] for answer in active])
+            state = _State(self._model, self._cache_name, [answer.prompt for answer in answers], self._pad())
+            self._draw_all(answers, state)
+        return state
 
-    def _take(self, answer: _Answer, token: int) -> None:
+    def go_on(self, answers: Sequence[Answer], state: _State) -> None:
+        """Draw the next token of each answer."""
+        import torch
+
+        with torch.inference_mode():
+            state.step([answer.tokens[-1] for answer in answers])
+            self._draw_all(answers, state)
+
+    def _draw_all(self, answers: Sequence[Answer], state: _State) -> None:
+        for answer, row in zip(answers, state.logits.float(), strict=True):
+            self._take(answer, _draw(row, answer))
+
+    def _take(self, answer: Answer, token: int) -> None:
         if token in self._stops:
             answer.finish_reason = "stop"
             return
@@ -205,20 +263,71 @@ class Generator:
         room = min(answer.sampling.max_new_tokens, self._context - len(answer.prompt))
         if len(answer.tokens) >= room:
             answer.finish_reason = "length"
+        if answer.sampling.stop:
+            text = self._text(answer)
+            found = [text.find(stop) for stop in answer.sampling.stop if stop in text]
+            if found:
+                answer.end, answer.finish_reason = min(found), "stop"
 
-    def _completion(self, answer: _Answer) -> Completion:
-        reason = answer.finish_reason or "length"
-        return Completion(self._text(answer.tokens), len(answer.prompt), len(answer.tokens), reason)
-
-    def _text(self, tokens: Sequence[int]) -> str:
+    def _text(self, answer: Answer) -> str:
         text: str = self._tokenizer.decode(
-            tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False
+            answer.tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False
         )
-        return text
+        return text[: answer.end]
 
     def _pad(self) -> int:
         pad = self._tokenizer.pad_token_id
         return int(pad) if pad is not None else 0
+
+
+class Batch:
+    """Answers that are drawn together. Others join at any time, and each leaves when it has ended or is given up.
+
+    Args:
+        generator: Whose answers they are.
+    """
+
+    def __init__(self, generator: Generator) -> None:
+        self._generator = generator
+        self._groups: list[tuple[list[Answer], _State]] = []
+
+    def __len__(self) -> int:
+        return sum(len(answers) for answers, _ in self._groups)
+
+    def join(self, answers: Sequence[Answer]) -> None:
+        """Take answers in, and draw the first token of each."""
+        if not answers:
+            return
+        state = self._generator.start(answers)
+        self._groups.append((list(answers), state))
+        self._tidy()
+
+    def step(self) -> list[Answer]:
+        """Draw the next token of each answer; those that got one."""
+        self._tidy()
+        for answers, state in self._groups:
+            self._generator.go_on(answers, state)
+        drawn = [answer for answers, _ in self._groups for answer in answers]
+        self._tidy()
+        return drawn
+
+    def _tidy(self) -> None:
+        """Leave out what is done, and put together what can be computed together."""
+        kept: list[tuple[list[Answer], _State]] = []
+        for answers, state in self._groups:
+            going = [place for place, answer in enumerate(answers) if answer.going]
+            if not going:
+                continue
+            if len(going) < len(answers):
+                state.keep(going)
+            left = [answers[place] for place in going]
+            into = next((each for each in kept if each[1].can_take(state)), None)
+            if into is None:
+                kept.append((left, state))
+            else:
+                into[0].extend(left)
+                into[1].take(state)
+        self._groups = kept
 
 
 class _State:
@@ -249,12 +358,50 @@ class _State:
         self._forward(ids, self._positions)
 
     def keep(self, rows: Sequence[int]) -> None:
-        """Leave out all other rows."""
+        """Leave out all other rows, and what was padded for their sake."""
         import torch
 
         chosen = torch.tensor(rows, device=self._mask.device)
         self._cache.batch_select_indices(chosen)
         self._mask, self._positions = self._mask[chosen], self._positions[chosen]
+        unused = int((self._mask.cumsum(-1) == 0).sum(-1).min())
+        if unused and self._is_plain():
+            self._mask = self._mask[:, unused:]
+            for layer in self._cache.layers:
+                layer.keys, layer.values = layer.keys[:, :, unused:], layer.values[:, :, unused:]
+
+    def can_take(self, other: _State) -> bool:
+        """Whether another batch can be put to this one: not where layers forget all but a window of what they read."""
+        return self._is_plain() and other._is_plain()
+
+    def take(self, other: _State) -> None:
+        """Put another batch's rows to this one's."""
+        import torch
+
+        width = max(self._mask.shape[1], other._mask.shape[1])
+        for state in (self, other):
+            state._widen(width)
+        for mine, theirs in zip(self._cache.layers, other._cache.layers, strict=True):
+            mine.keys = torch.cat([mine.keys, theirs.keys])
+            mine.values = torch.cat([mine.values, theirs.values])
+        self._mask = torch.cat([self._mask, other._mask])
+        self._positions = torch.cat([self._positions[:, -1:], other._positions[:, -1:]])
+
+    def _is_plain(self) -> bool:
+        from transformers.cache_utils import DynamicLayer
+
+        return all(type(layer) is DynamicLayer for layer in self._cache.layers)
+
+    def _widen(self, width: int) -> None:
+        """Pad on the left."""
+        from torch.nn.functional import pad
+
+        more = width - self._mask.shape[1]
+        if more:
+            self._mask = pad(self._mask, (more, 0))
+            for layer in self._cache.layers:
+                layer.keys = pad(layer.keys, (0, 0, more, 0))
+                layer.values = pad(layer.values, (0, 0, more, 0))
 
     def _forward(self, ids: Any, positions: Any) -> None:
         settings: dict[str, Any] = {self._cache_name: self._cache}
@@ -269,7 +416,7 @@ class _State:
         self.logits = answer.logits[:, -1, :]
 
 
-def _draw(logits: Any, answer: _Answer) -> int:
+def _draw(logits: Any, answer: Answer) -> int:
     import torch
 
     sampling = answer.sampling
@@ -285,6 +432,17 @@ def _draw(logits: Any, answer: _Answer) -> int:
     before = chances.cumsum(-1) - chances
     chances = chances.masked_fill(before >= sampling.top_p, 0.0)
     return int(order[torch.multinomial(chances, 1, generator=answer.draws)])
+
+
+def _begun(text: str, stops: Sequence[str]) -> int:
+    """How many characters at the end of a text may be the beginning of one that ends it."""
+    longest = 0
+    for stop in stops:
+        for length in range(min(len(stop) - 1, len(text)), longest, -1):
+            if text.endswith(stop[:length]):
+                longest = length
+                break
+    return longest
 
 
 def _stops(model: Any, tokenizer: Any) -> frozenset[int]:

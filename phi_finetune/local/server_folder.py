@@ -2,7 +2,8 @@
 
 ::
 
-    server.json    endpoint, deployment, model, key, variables, settings, command, idle_s, lease_until (ISO or null)
+    server.json    endpoint, deployment, model, key, variables, settings, instances,
+                  command, idle_s, lease_until (ISO or null)
     model/         the files of the model
     port           written by the server once it listens on 127.0.0.1: the port's number
     log.txt        what the server wrote to its standard output and error
@@ -92,6 +93,7 @@ class ServerFolder:
                 "key": secrets.token_urlsafe(32),
                 "variables": dict(server.variables),
                 "settings": dict(server.settings),
+                "instances": server.instances,
                 "command": list(programs.server),
                 "idle_s": programs.idle.total_seconds(),
                 "lease_until": server.tags.get(_LEASE),

@@ -37,7 +37,7 @@ _LONGEST_MAGIC = 6
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[BinaryIO]:
+def opened(path: Path) -> Iterator[io.BufferedIOBase]:
     """Open a file for reading; one of gzip, bzip2 or xz gives what it holds, whatever it is called.
 
     Nothing is unpacked to disk or held: what is read is what is unpacked. Zstandard needs Python 3.14.
@@ -48,7 +48,7 @@ def opened(path: Path) -> Iterator[BinaryIO]:
             times what was read of the file.
     """
     label = str(path)
-    with reading(path), path.open("rb", buffering=_BUFFER_BYTES) as file:
+    with reading(path), io.BufferedReader(path.open("rb", buffering=0), _BUFFER_BYTES) as file:
         beginning = file.read(_LONGEST_MAGIC)  # peek() would copy all of the buffer
         file.seek(0)
         unpacked = _unpacked(file, beginning, label)

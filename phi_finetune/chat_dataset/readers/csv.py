@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Iterable, Iterator
+from io import BufferedIOBase
 from types import ModuleType
-from typing import BinaryIO, Protocol
+from typing import Protocol
 
 import attrs
 
@@ -132,7 +133,7 @@ class _TableReader(Protocol):
     def __next__(self) -> list[str]: ...
 
 
-def _rows(file: BinaryIO, delimiter: str, label: str) -> Iterator[tuple[int, list[str] | Fault]]:
+def _rows(file: BufferedIOBase, delimiter: str, label: str) -> Iterator[tuple[int, list[str] | Fault]]:
     """Give each row's first line and its cells."""
     module = _csv_module()
     reader: _TableReader = module.reader(_lines(file, label), delimiter=delimiter, strict=True)
@@ -165,7 +166,7 @@ def _readable(cells: list[str]) -> list[str] | Fault:
     return cells
 
 
-def _lines(file: BinaryIO, label: str) -> Iterable[str]:
+def _lines(file: BufferedIOBase, label: str) -> Iterable[str]:
     """Give the lines as text; bytes that are not UTF-8 become lone surrogates, so that the row can be told."""
     number = 0
     while line := file.readline(LONGEST_ROW_BYTES + 1):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import BinaryIO, NamedTuple
+from io import BufferedIOBase
+from typing import NamedTuple
 
 import attrs
 
@@ -72,7 +73,7 @@ def _value_of(element: _Element) -> object | Fault:
 class _Elements:
     """Finds where each row of the array begins and ends, without reading what is in it."""
 
-    def __init__(self, file: BinaryIO, label: str) -> None:
+    def __init__(self, file: BufferedIOBase, label: str) -> None:
         self._file = file
         self._label = label
         self._buffer = file.read(_BLOCK_BYTES)

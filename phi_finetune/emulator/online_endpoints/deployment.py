@@ -114,6 +114,7 @@ class Deployment:
             self.spec.more.get("environmentVariables") or {},
             self.spec.requests,
             endpoint.spec.tags,
+            self.instances,
         )
 
     def come_up(self, failure: Failure | None) -> None:

@@ -75,6 +75,7 @@ class Server:
         variables: The deployment's environment variables.
         settings: The deployment's request settings.
         tags: The tags of its endpoint.
+        instances: How many machines the deployment was made with.
     """
 
     id: str
@@ -85,6 +86,7 @@ class Server:
     variables: Mapping[str, str] = field(default_factory=dict)
     settings: Mapping[str, object] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
+    instances: int = 1
 
 
 class Engine(Protocol):
