@@ -152,7 +152,9 @@ def _trainer_class() -> Any:
             self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
         ) -> Any:
             total, count = self.only.loss_sum(model, inputs)
-            self.seen_tokens = self.seen_tokens + inputs["attention_mask"].sum()  # no number yet: a GPU goes on
+            self.seen_tokens = (
+                self.seen_tokens + inputs["attention_mask"].sum()
+            )  # no number yet: a GPU goes on
             return total / (count if num_items_in_batch is None else num_items_in_batch)
 
         def evaluate(
