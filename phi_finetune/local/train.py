@@ -112,7 +112,7 @@ def train(
         train_loss=result.training_loss,
         eval_loss=evaluations[-1] if evaluations else None,
         seconds=seconds,
-        trained_tokens=trainer.seen_tokens,
+        trained_tokens=int(trainer.seen_tokens),
         peak_bytes=_peak_bytes(on_gpu=on_gpu),
     )
 
@@ -142,7 +142,7 @@ def _trainer_class() -> Any:
             self.control: Any
             self.model_accepts_loss_kwargs = True  # so that the tokens of all accumulated batches are counted
             self.only = WantedOnly(self.model)
-            self.seen_tokens = 0
+            self.seen_tokens: Any = 0
 
         def _get_train_sampler(self, train_dataset: Any = None) -> Any:
             arguments = self.args
@@ -153,7 +153,9 @@ def _trainer_class() -> Any:
             self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
         ) -> Any:
             total, count = self.only.loss_sum(model, inputs)
-            self.seen_tokens += int(inputs["attention_mask"].sum())
+            self.seen_tokens = (
+                self.seen_tokens + inputs["attention_mask"].sum()
+            )  # no number yet: a GPU goes on
             return total / (count if num_items_in_batch is None else num_items_in_batch)
 
         def evaluate(
