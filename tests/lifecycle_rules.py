@@ -168,9 +168,9 @@ def test_a_job_is_found_again(life: Life) -> None:
 
 
 def test_its_steps_are_runs(life: Life) -> None:
-    """Its steps are those of the pipeline, in their order, all completed."""
+    """Its steps are those of the pipeline, in their order, all completed; an answer may also measure what changed."""
     steps = life.job.children()
-    assert [step.name for step in steps] == list(STEPS)
+    assert [step.name for step in steps if step.name != "chat_completion_model_evaluation"] == list(STEPS)
     assert {step.status for step in steps} == {"Completed"}
 
 

@@ -55,17 +55,19 @@ def heavy(loaded: list[str], *but: str) -> list[str]:
 
 # The names
 
+NO_HOME = ("__version__", "local")
+
 
 def test_what_type_checkers_see_is_what_there_is() -> None:
     """The imports for type checkers, the homes of the names and the list of names say the same."""
     homes = {module: set(names) for module, names in pf._HOMES.items()}
-    assert for_type_checkers() == homes
+    assert for_type_checkers() == {**homes, "phi_finetune": {"local"}}
     names = [name for group in homes.values() for name in group]
-    assert sorted([*names, "__version__"]) == sorted(pf.__all__)
+    assert sorted([*names, *NO_HOME]) == sorted(pf.__all__)
     assert dir(pf) == sorted(pf.__all__)
 
 
-@pytest.mark.parametrize("name", [name for name in pf.__all__ if name != "__version__"])
+@pytest.mark.parametrize("name", [name for name in pf.__all__ if name not in NO_HOME])
 def test_a_name_is_its_homes(name: str) -> None:
     """It is the very object, which says where it lives and what it is."""
     (home,) = [module for module, names in pf._HOMES.items() if name in names]
@@ -75,6 +77,11 @@ def test_a_name_is_its_homes(name: str) -> None:
     assert name in module.__all__
     assert thing.__doc__
     assert thing.__module__.startswith(f"phi_finetune.{home}") or name == "ParameterValues"
+
+
+def test_the_local_engine_is_reached_from_the_package() -> None:
+    """It is a module, which is loaded when it is named."""
+    assert pf.local is import_module("phi_finetune.local")
 
 
 def test_every_module_exports_what_it_says() -> None:

@@ -6,6 +6,7 @@ A model folder that is packaged for MLflow takes a copy of this file along, so i
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -117,7 +118,7 @@ class Generator:
             self._cache_name = "cache"
 
     @classmethod
-    def load(cls, folder: str | Path) -> Generator:
+    def load(cls, folder: str | os.PathLike[str]) -> Generator:
         """Load a model folder, with the adapter in its ``adapter`` folder where there is one.
 
         Args:

@@ -13,7 +13,11 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "quickstart_local.py"
 def test_a_wrong_answer_becomes_a_right_one(tmp_path: Path) -> None:
     """The base does not know the facts; the tuned model answers most questions that it was not trained on."""
     done = subprocess.run(
-        [sys.executable, str(EXAMPLE), str(tmp_path)], capture_output=True, text=True, check=False, timeout=600
+        [sys.executable, str(EXAMPLE), str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr
     assert "before    I do not know that yet." in done.stdout
