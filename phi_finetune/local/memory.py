@@ -8,7 +8,8 @@ calculated number (4; 2 for 16 bits):
 - gradients: ``4 T``;
 - optimiser: ``8 T`` for AdamW (two moments), ``T / 16`` for Adafactor (rows and columns);
 - activations: a layer keeps for the backward pass ``B L a (20 H + 5 F)``, and ``10 B L a H`` more with adapters; with
-  checkpointing a layer keeps ``B L a H``, and one layer at a time the rest. Counting what autograd keeps gives
+  checkpointing a layer keeps ``B L a H``, and one layer at a time three times the rest: it is computed anew, with its
+  gradients beside it. Counting what autograd keeps gives
   13 H + 4 F; the numbers here are what a process was measured to take on a processor (transformers 5.24, F = 3 H), with
   what the backward pass holds for a while and what the allocator does not give back;
 - scores: ``4 x 3 x B L_t V`` for the output layer, its softmax in 32 bits and their gradient, where ``L_t`` is the
@@ -111,7 +112,7 @@ def _activations(facts: ModelFacts, settled: Settled, tokens: int, *, half: bool
     wide = 20 + 10 * (settled.lora is not None)
     layer = tokens * size * (wide * facts.hidden + 5 * facts.intermediate)
     if settled.arguments["activation_checkpointing"]:
-        return tokens * size * facts.hidden * facts.layers + layer
+        return tokens * size * facts.hidden * facts.layers + 3 * layer
     return layer * facts.layers
 
 
