@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import time
@@ -122,10 +123,18 @@ def last_checkpoint(folder: Path) -> Path | None:
     found: dict[int, Path] = {}
     for path in folder.glob("checkpoint-*"):
         name = _CHECKPOINT.match(path.name)
-        # The trainer writes this file last.
-        if name is not None and (path / "trainer_state.json").is_file():
+        if name is not None and _is_whole(path):
             found[int(name[1])] = path
     return found[max(found)] if found else None
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    """Whether the file that the trainer writes last is there, and to its end: a kill may have come in the middle."""
+    try:
+        json.loads((checkpoint / "trainer_state.json").read_bytes())
+    except (FileNotFoundError, ValueError):
+        return False
+    return True
 
 
 def _trainer_class() -> Any:

@@ -13,7 +13,7 @@ from local_workspaces import finetune, programs, until, with_programs
 import phi_finetune as pf
 from phi_finetune.errors import JobFailed
 
-TRAINING, AFTER = "chat_completion_finetune", "ft_nlp_model_converter"
+TRAINING, *AFTER = "chat_completion_finetune", "chat_completion_model_evaluation", "ft_nlp_model_converter"
 BEFORE = ("ft_nlp_common_validation", "chat_completion_model_import", "chat_completion_datapreprocess")
 FAILS, LASTS = 13, 14
 STEP = f"""
@@ -71,23 +71,27 @@ def statuses(runs: Runs) -> dict[str, str]:
     return {name: run.info.status for name, run in runs.items()}
 
 
+def _ended(how: str) -> dict[str, str]:
+    """The statuses of a job that ended so as it trained: what would have come after never ran."""
+    after = dict.fromkeys(AFTER, "KILLED")
+    return {"": how, **dict.fromkeys(BEFORE, "FINISHED"), TRAINING: how, **after}
+
+
 def test_what_completed_is_finished(jobs: Mapping[str, Runs]) -> None:
     """The job and each of its steps, each with its end."""
     runs = jobs["completed"]
-    assert statuses(runs) == dict.fromkeys(("", *BEFORE, TRAINING, AFTER), "FINISHED")
+    assert statuses(runs) == dict.fromkeys(("", *BEFORE, TRAINING, *AFTER), "FINISHED")
     assert all(run.info.end_time >= run.info.start_time for run in runs.values())
 
 
 def test_what_failed_has_failed(jobs: Mapping[str, Runs]) -> None:
     """The job and the step that failed; those before it are finished, and the one after it never ran."""
-    wanted = {"": "FAILED", **dict.fromkeys(BEFORE, "FINISHED"), TRAINING: "FAILED", AFTER: "KILLED"}
-    assert statuses(jobs["failed"]) == wanted
+    assert statuses(jobs["failed"]) == _ended("FAILED")
 
 
 def test_what_was_canceled_is_killed(jobs: Mapping[str, Runs]) -> None:
     """The job and the step that ran; those before it are finished."""
-    wanted = {"": "KILLED", **dict.fromkeys(BEFORE, "FINISHED"), TRAINING: "KILLED", AFTER: "KILLED"}
-    assert statuses(jobs["canceled"]) == wanted
+    assert statuses(jobs["canceled"]) == _ended("KILLED")
 
 
 def test_the_jobs_run_has_its_parameters(jobs: Mapping[str, Runs]) -> None:

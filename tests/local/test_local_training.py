@@ -332,3 +332,13 @@ def test_a_model_is_made_the_same_again(tmp_path: Path, one_thread: None) -> Non
     names = sorted(path.name for path in first.iterdir())
     assert names == sorted(path.name for path in second.iterdir())
     assert [name for name in names if (first / name).read_bytes() != (second / name).read_bytes()] == []
+
+
+@pytest.mark.parametrize("text", ["", '{"global_step": 4, "log_hist'])
+def test_a_checkpoint_that_is_cut_off_is_passed_over(tmp_path: Path, text: str) -> None:
+    """A kill while its last file was written leaves one that cannot be read; the one before it is taken up."""
+    for number, state in ((2, '{"global_step": 2}'), (4, text)):
+        folder = tmp_path / f"checkpoint-{number}"
+        folder.mkdir()
+        (folder / "trainer_state.json").write_text(state, encoding="utf-8")
+    assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-2"
