@@ -15,7 +15,7 @@ from phi_finetune._uploading import upload_files
 from phi_finetune.errors import NameTaken, PhiFinetuneError
 from phi_finetune.events import AdoptedExisting, Created, Warned
 from phi_finetune.jobs import SPENT, FinetuneJob, from_arm
-from phi_finetune.plans import COMPONENT, COMPONENT_REGISTRY, FinetunePlan, resolve
+from phi_finetune.plans import COMPONENT, COMPONENT_REGISTRY, FinetunePlan, checked, resolve
 
 if TYPE_CHECKING:
     from azure.ai.ml.entities import PipelineJob
@@ -51,7 +51,7 @@ def _send(
     from phi_finetune._azure.jobs import Submitted, submit_pipeline
 
     finetune = _with_computes(finetune, client)
-    plan = resolve(finetune, client)
+    plan = checked(finetune, client)
     job = _pipeline(finetune, plan, client, name, intent)
     change = Change(
         resource=f"job {name}",
