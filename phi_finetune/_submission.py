@@ -178,7 +178,7 @@ def _with_computes(finetune: Finetune, client: Client) -> Finetune:
         compute: compute
         if compute.provisioning_state is not None
         else compute.attached_to(client).ensure(_model_for(finetune, compute))
-        for compute in computes.by_step().values()
+        for compute in dict.fromkeys(computes.by_step().values())
     }
     changes = {
         field.name: ready[value]
