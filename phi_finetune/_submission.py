@@ -15,7 +15,7 @@ from phi_finetune._uploading import upload_files
 from phi_finetune.errors import NameTaken, PhiFinetuneError
 from phi_finetune.events import AdoptedExisting, Created, Warned
 from phi_finetune.jobs import SPENT, FinetuneJob, from_arm
-from phi_finetune.plans import COMPONENT, COMPONENT_REGISTRY, FinetunePlan, resolve
+from phi_finetune.plans import COMPONENT, COMPONENT_REGISTRY, FinetunePlan, checked, resolve
 
 if TYPE_CHECKING:
     from azure.ai.ml.entities import PipelineJob
@@ -51,7 +51,7 @@ def _send(
     from phi_finetune._azure.jobs import Submitted, submit_pipeline
 
     finetune = _with_computes(finetune, client)
-    plan = resolve(finetune, client)
+    plan = checked(finetune, client)
     job = _pipeline(finetune, plan, client, name, intent)
     change = Change(
         resource=f"job {name}",
@@ -178,7 +178,7 @@ def _with_computes(finetune: Finetune, client: Client) -> Finetune:
         compute: compute
         if compute.provisioning_state is not None
         else compute.attached_to(client).ensure(_model_for(finetune, compute))
-        for compute in computes.by_step().values()
+        for compute in dict.fromkeys(computes.by_step().values())
     }
     changes = {
         field.name: ready[value]

@@ -136,7 +136,9 @@ class GpuCompute(WithoutHandle):
         """Get the cluster, or else create it: one that is there is adopted as it is, and never changed.
 
         What can be known beforehand is checked first: the name, the size (offered here, with a GPU, not retired,
-        permitted by ``model``) and the quota.
+        permitted by ``model``) and the quota. In a local workspace that trains really, a model is checked as well: that
+        its files are there and can be trained on, and that the machine has the memory for the least there is, which
+        is adapters and a short row at a time.
 
         Args:
             model: The model to be fine-tuned on it; its allow list is then checked as well.
@@ -149,13 +151,21 @@ class GpuCompute(WithoutHandle):
             SizeNotAllowed: The size is unknown here, has no GPU, is retired, or not permitted by the model.
             QuotaExceeded: The family's quota has too few cores left.
             ComputeFailed: It is there but failed, or could not be provisioned.
-            ConfigurationError: It is there with machines of another size, or is absent and no size was given.
+            ConfigurationError: It is there with machines of another size, or is absent and no size was given. In a
+                local workspace: the model's files are not on this machine, or are broken, or it takes more memory than
+                the machine has.
+            InvalidParameter: The name is no name for a cluster. In a local workspace: the model's architecture is not
+                one that is trained there, or it has no chat template.
+            UntrustedModel: In a local workspace: the model's weights are a pickle.
+            MissingDependency: In a local workspace: a package of the extra ``[local]`` is not installed.
             DeadlineExceeded: It is not ready in time; one that was asked for may be there later.
         """
         if self.is_serverless:
             self._check_size(model)
+            self._check_trainable(model)
             return self
         _check_name(self.name)
+        self._check_trainable(model)
         return self._limited(timeout)._ensure(model, lease, timeout)
 
     def _ensure(
@@ -362,6 +372,11 @@ class GpuCompute(WithoutHandle):
             model.check_finetune_size(self.size)
         if self._client is not None:
             check_gpu_size(self._client, self.size, self.resource)
+
+    def _check_trainable(self, model: FoundationModel | None) -> None:
+        preflight = None if self._client is None else self._client.preflight
+        if model is not None and preflight is not None:
+            preflight.check_model(model.id)
 
     def _check_quota(self) -> None:
         from phi_finetune._azure.compute import family_usage

@@ -214,27 +214,47 @@ class Finetune(WithoutHandle):
     def plan(self) -> FinetunePlan:
         """Check everything and say what would be submitted, with its price an hour, submitting nothing.
 
-        Raises:
-            InvalidParameter: A parameter is outside what the pipeline takes.
-            InvalidData: A row that the service would refuse.
-            SizeNotAllowed: The model does not permit the compute's size.
-        """
-        from phi_finetune.plans import resolve
+        In a local workspace that trains really, it estimates the memory of the training (``plan.memory``) and compares
+        it with what is free; a job that runs takes of that.
 
-        return resolve(self, self._handle())
+        Raises:
+            InvalidParameter: A parameter is outside what the pipeline takes. In a local workspace: one cannot be
+                honoured on this machine, or ``max_seq_length`` is longer than the model's context; or the model's
+                architecture or chat template is not one that can be trained there.
+            InvalidData: A row that the service would refuse. In a local workspace: ``max_seq_length`` cuts off every
+                answer.
+            SizeNotAllowed: The model does not permit the compute's size.
+            ConfigurationError: It is not said where it runs. In a local workspace: the model's files are not on this
+                machine, or are broken; or the memory or the disk that is free does not suffice, and the error says what
+                is needed and what would fit.
+            UntrustedModel: In a local workspace: the model's weights are a pickle.
+            MissingDependency: In a local workspace: a package of the extra ``[local]`` is not installed.
+        """
+        from phi_finetune.plans import checked
+
+        return checked(self, self._handle())
 
     def submit(self, *, again: bool = False) -> FinetuneJob:
         """Submit the job, or find the one that was submitted before for the same intent, and pay once.
 
-        A job that failed, was canceled or archived counts as spent, and the next attempt is submitted.
+        A job that failed, was canceled or archived counts as spent, and the next attempt is submitted. What
+        :meth:`plan` checks is checked before anything is sent; of a job that is there already nothing is checked.
 
         Args:
             again: Submit a further job even where one is running or completed.
 
         Raises:
-            InvalidParameter: A parameter is outside what the pipeline takes.
-            InvalidData: A row that the service would refuse.
+            InvalidParameter: A parameter is outside what the pipeline takes. In a local workspace: one cannot be
+                honoured on this machine, or ``max_seq_length`` is longer than the model's context; or the model's
+                architecture or chat template is not one that can be trained there.
+            InvalidData: A row that the service would refuse. In a local workspace: ``max_seq_length`` cuts off every
+                answer.
             SizeNotAllowed: The model does not permit the compute's size.
+            ConfigurationError: It is not said where it runs. In a local workspace: the model's files are not on this
+                machine, or are broken; or the memory or the disk that is free does not suffice, and the error says what
+                is needed and what would fit.
+            UntrustedModel: In a local workspace: the model's weights are a pickle.
+            MissingDependency: In a local workspace: a package of the extra ``[local]`` is not installed.
             QuotaExceeded: A cluster was to be created, and the quota does not allow it.
             NameTaken: The name that ``named()`` set belongs to another job.
         """

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from phi_finetune._azure.client import Client
     from phi_finetune.chat_dataset import ChatDataset, SplitName
     from phi_finetune.finetune import Finetune
+    from phi_finetune.local.memory import MemoryEstimate
 
 __all__ = ["FinetunePlan", "PlannedFile"]
 
@@ -83,6 +84,8 @@ class FinetunePlan:
             hf-nlp 0.0.91). ``with_parameters(evaluation_strategy="disable")`` holds nothing out.
         files: The files to be uploaded, by the parameter that names them.
         warnings: What would do nothing, or something else than asked; sentences.
+        memory: The memory that the training will take, estimated; None where this machine does not train.
+            :mod:`phi_finetune.local.memory` has the formula.
     """
 
     job_name: str
@@ -98,6 +101,7 @@ class FinetunePlan:
     rows: Mapping[str, int] = attrs.field(hash=False)
     files: Mapping[str, PlannedFile] = attrs.field(hash=False)
     warnings: tuple[str, ...] = ()
+    memory: MemoryEstimate | None = None
 
     @property
     def total_batch_size(self) -> int:
@@ -133,11 +137,22 @@ class FinetunePlan:
                 f"data        {rows} conversations",
                 f"compute     {self.nodes} x {self.sku.name} ({self.compute}), {self.gpus} GPU each, {cost}",
                 f"batch       {self.total_batch_size} rows a step",
+                *([] if self.memory is None else [f"memory      about {self.memory}"]),
                 "",
                 self.parameters.explain(),
                 *(f"Note: {warning}" for warning in self.warnings),
             ]
         )
+
+
+def checked(finetune: Finetune, client: Client) -> FinetunePlan:
+    """Look everything up and check it, and where this machine trains also that it can do so now."""
+    plan = resolve(finetune, client)
+    if client.preflight is None:
+        return plan
+    data = _with_validation(finetune)
+    memory = client.preflight.check_finetune(plan.model_id, plan.parameters, data)
+    return attrs.evolve(plan, memory=memory)
 
 
 def resolve(finetune: Finetune, client: Client) -> FinetunePlan:
@@ -182,7 +197,7 @@ def resolve(finetune: Finetune, client: Client) -> FinetunePlan:
         nodes=nodes,
         rows={split: finetune.data.describe(split).rows for split in finetune.data.splits},
         files=files,
-        warnings=(*parameters.warnings, *_data_warnings(finetune)),
+        warnings=(*parameters.warnings, *_data_warnings(finetune, sku)),
     )
 
 
@@ -195,8 +210,9 @@ def _with_validation(finetune: Finetune) -> ChatDataset:
     return data.hold_out(held_out) if held_out > 0 else data
 
 
-def _data_warnings(finetune: Finetune) -> Iterator[str]:
-    if "test" in finetune.data.splits:
+def _data_warnings(finetune: Finetune, sku: GpuSku) -> Iterator[str]:
+    # The local engine has a step that evaluates.
+    if "test" in finetune.data.splits and sku.family != this_machine.FAMILY:
         yield "the test split is uploaded and prepared, and then not used: the pipeline has no evaluation step"
     if (
         "validation" not in finetune.data.splits

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from requests import Session
 
     from phi_finetune._azure.client import Client
+    from phi_finetune._preflight import Preflight
     from phi_finetune.chat_dataset import ChatDataset
     from phi_finetune.emulator.runners.runner import Runner
     from phi_finetune.events import Event
@@ -227,6 +228,7 @@ class Workspace(WithoutHandle):
             retry_budget=retry_budget,
             session=door.session,
             tracking_uri=door.tracking_uri,
+            preflight=door.preflight,
         )
 
     @property
@@ -527,6 +529,7 @@ def _connected(
     retry_budget: RetryBudget | None,
     session: Session | None = None,
     tracking_uri: str | None = None,
+    preflight: Preflight | None = None,
 ) -> Workspace:
     from phi_finetune._azure.client import Client
     from phi_finetune._azure.hosts import cloud_named
@@ -550,5 +553,6 @@ def _connected(
         on_found=None if on_event is None else report_expired,
         session=session,
         tracking_uri=tracking_uri,
+        preflight=preflight,
     )
     return Workspace(subscription_id, resource_group, name, client=client)

@@ -183,7 +183,8 @@ class RealEngine(_InProcesses):
     """
 
     title = "folder, real engine"
-    fails: ClassVar[pf.ParameterValues] = {"max_seq_length": 513}
+    # transformers refuses the rate as it makes the schedule, whose last rate would be higher.
+    fails: ClassVar[pf.ParameterValues] = {"lr_scheduler_type": "polynomial", "learning_rate": 1e-8}
     lasts: ClassVar[pf.ParameterValues] = {"max_steps": 10**6}
 
     def __init__(self, place: Path, weights: Path | None = None) -> None:

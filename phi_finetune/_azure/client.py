@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from requests import Session
 
     from phi_finetune._azure.transport import Transport
+    from phi_finetune._preflight import Preflight
     from phi_finetune._token_cache import CachedCredential
     from phi_finetune.events import Event
     from phi_finetune.retries import RetryBudget
@@ -80,6 +81,7 @@ class Client:
         on_found: Called once, when the workspace was found, with this handle and the answer.
         session: What sends, in place of a session of its own; a local workspace answers by it.
         tracking_uri: Where MLflow finds the runs; None asks the workspace.
+        preflight: What is checked beforehand of the machine that trains; None where it is not at hand.
 
     Raises:
         ConfigurationError: A host that is allowed is no host's name.
@@ -101,6 +103,7 @@ class Client:
         on_found: Callable[[Client, Answer], None] | None = None,
         session: Session | None = None,
         tracking_uri: str | None = None,
+        preflight: Preflight | None = None,
     ) -> None:
         self.subscription_id = subscription_id
         self.resource_group = resource_group
@@ -115,6 +118,7 @@ class Client:
         self._on_found = on_found
         self.session = session
         self.tracking_uri = tracking_uri
+        self.preflight = preflight
         self._lock = threading.RLock()
         self._remembered: dict[str, Any] = {}
         self._own: dict[str, Any] = {}

@@ -30,6 +30,7 @@ from phi_finetune.local.servers import NoServer
 from phi_finetune.testing.credential import FakeCredential
 
 if TYPE_CHECKING:
+    from phi_finetune.local.preflight import LocalPreflight
     from phi_finetune.protocols import Clock
 
 __all__ = ["Door", "MachinesTime", "Servers", "door_of", "folder_of", "open_local", "session_of"]
@@ -61,6 +62,8 @@ class Door:
         session: Answers what is sent through it, out of the folder.
         clock: Where waits take their time from.
         tracking_uri: Where MLflow finds the runs of its jobs.
+        preflight: Checks what is to be trained before it is submitted; None where nothing really trains, or a
+            program does that this library does not know.
     """
 
     subscription_id: str
@@ -70,6 +73,7 @@ class Door:
     session: Session = attrs.field(repr=False)
     clock: Clock = attrs.field(repr=False)
     tracking_uri: str
+    preflight: LocalPreflight | None = None
 
 
 def open_local(folder: Path, runner: Runner | Programs | None) -> Door:
@@ -104,7 +108,12 @@ def _open_real(folder: Path, programs: Programs) -> Door:
 
     opened = Folder(folder, make, kind="processes", owner=processes)
     opened.look_after()
-    return door_of(opened, MachinesTime(opened), processes)
+    door = door_of(opened, MachinesTime(opened), processes)
+    if programs.step != Programs().step:
+        return door
+    from phi_finetune.local.preflight import LocalPreflight
+
+    return attrs.evolve(door, preflight=LocalPreflight(opened))
 
 
 def _open_simulated(folder: Path, runner: Runner) -> Door:

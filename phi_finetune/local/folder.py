@@ -160,6 +160,15 @@ class Folder:
                 ) from error
             self._append(Entry(number, at, "model", what))
 
+    def model_files(self, model_id: str) -> Mapping[str, Path]:
+        """The files of a model that was added, by their names in its folder; none for any other model."""
+        with self._lock:
+            if not self.cloud.registries.files_of(model_id):
+                return {}
+            name = model_id.rpartition("/models/")[2].partition("/")[0]
+            (what,) = [one for one in self._models if one["name"] == name]
+        return {key: Path(path) for key, path in what["files"].items()}
+
     def _add(self, what: Mapping[str, Any]) -> None:
         files = Files({name: StoredFile(Path(path)) for name, path in what["files"].items()})
         self.cloud.registries.add_model(what["name"], files, context_length=what["context_length"])

@@ -9,7 +9,7 @@ from typing import Final, Literal
 
 import attrs
 
-__all__ = ["Hardware", "this_machine"]
+__all__ = ["Hardware", "processor", "this_machine"]
 
 _BF16_FLAGS: Final = frozenset({"avx512_bf16", "amx_bf16"})
 
@@ -38,16 +38,22 @@ def this_machine() -> Hardware:
     try:
         import torch
     except ImportError:
-        return _processor()
+        return processor()
     if not torch.cuda.is_available():
-        return _processor()
+        return processor()
     facts = torch.cuda.get_device_properties(0)
     return Hardware(
         "cuda", facts.name, torch.cuda.device_count(), int(facts.total_memory), torch.cuda.is_bf16_supported()
     )
 
 
-def _processor() -> Hardware:
+def processor(*, whole: bool = False) -> Hardware:
+    """This machine without its GPUs.
+
+    Args:
+        whole: Whether to give all the memory that a process could get here if nothing else ran, in place of what is
+            free now.
+    """
     flags: set[str] = set()
     name = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
@@ -58,7 +64,7 @@ def _processor() -> Hardware:
                 flags = set(value.split())
             if key.strip() == "model name":
                 name = value.strip()
-    return Hardware("cpu", name, 0, _free_memory(), bool(flags & _BF16_FLAGS))
+    return Hardware("cpu", name, 0, _whole_memory() if whole else _free_memory(), bool(flags & _BF16_FLAGS))
 
 
 def _free_memory() -> int:
@@ -72,11 +78,19 @@ def _free_memory() -> int:
     return max(0, min(free, left))
 
 
-def _machines_memory() -> int:
+def _whole_memory() -> int:
+    whole = _machines_memory("MemTotal:")
+    try:
+        return min(whole, int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii")))
+    except (OSError, ValueError):  # no such file, or no limit: "max"
+        return whole
+
+
+def _machines_memory(kind: str = "MemAvailable:") -> int:
     info = Path("/proc/meminfo")
     if info.exists():
         for line in info.read_text(encoding="ascii", errors="replace").splitlines():
-            if line.startswith("MemAvailable:"):
+            if line.startswith(kind):
                 return int(line.split()[1]) * 1024
     if hasattr(os, "sysconf"):
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

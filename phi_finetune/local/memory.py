@@ -20,7 +20,7 @@ calculated number (4; 2 for 16 bits):
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import attrs
@@ -28,9 +28,17 @@ import attrs
 from phi_finetune.errors import ConfigurationError
 from phi_finetune.local.hardware import Hardware
 from phi_finetune.local.model import FAMILIES, ModelFacts
-from phi_finetune.local.parameters import Lora, Settled
+from phi_finetune.local.parameters import Given, Lora, Settled, settle
 
-__all__ = ["MemoryEstimate", "check_fits", "estimate", "what_would_fit"]
+__all__ = [
+    "MemoryEstimate",
+    "check_fits",
+    "estimate",
+    "settle_to_fit",
+    "shown",
+    "trained_weights",
+    "what_would_fit",
+]
 
 _OVERHEAD: Final = {"cpu": 530_000_000, "cuda": 900_000_000}
 _SPARE: Final = 0.92
@@ -62,8 +70,8 @@ class MemoryEstimate:
 
     def __str__(self) -> str:
         parts = {name: value for name, value in attrs.asdict(self).items() if value}
-        told = ", ".join(f"{name} {_shown(value)}" for name, value in parts.items())
-        return f"{_shown(self.total)}: {told}"
+        told = ", ".join(f"{name} {shown(value)}" for name, value in parts.items())
+        return f"{shown(self.total)}: {told}"
 
 
 def estimate(
@@ -79,8 +87,8 @@ def estimate(
         trained_share: The share of tokens that are trained on.
     """
     lora, half = settled.lora, settled.values["precision"] == 16
-    adapters = _adapter_weights(facts, lora.r) if lora else 0
-    trained = adapters if lora else facts.parameters
+    trained = trained_weights(facts, settled)
+    adapters = trained if lora else 0
     stored = 2 if half and lora and hardware.device == "cuda" else 4
     optimizer = 8 * trained if settled.values["optim"] == "adamw_torch" else trained // 16
     tokens = int(settled.arguments["per_device_train_batch_size"]) * longest_row
@@ -92,6 +100,11 @@ def estimate(
         + int(12 * tokens * trained_share * facts.vocabulary),
         overhead=_OVERHEAD[hardware.device],
     )
+
+
+def trained_weights(facts: ModelFacts, settled: Settled) -> int:
+    """How many weights are trained: the adapters', or all of the model's."""
+    return _adapter_weights(facts, settled.lora.r) if settled.lora else facts.parameters
 
 
 def _adapter_weights(facts: ModelFacts, rank: int) -> int:
@@ -132,7 +145,7 @@ def what_would_fit(
     for words, changed, row in _changes(settled, longest_row):
         need = estimate(facts, changed, hardware, longest_row=row, trained_share=trained_share).total
         if need <= hardware.memory_bytes * _SPARE:
-            found.append(f"{words} ({_shown(need)})")
+            found.append(f"{words} ({shown(need)})")
     return tuple(found)
 
 
@@ -172,12 +185,47 @@ def check_fits(
         return need
     fitting = what_would_fit(facts, settled, hardware, longest_row=longest_row, trained_share=trained_share)
     raise ConfigurationError(
-        f"The training does not fit into the memory of this machine, {_shown(hardware.memory_bytes)}",
+        f"The training does not fit into the memory of this machine, {shown(hardware.memory_bytes)}",
         resource=hardware.name,
         why=f"it would take about {need}",
         next_call=f"with_parameters({fitting[0]})" if fitting else "take a smaller model, or train on Azure",
     )
 
 
-def _shown(size: int) -> str:
+def settle_to_fit(
+    values: Mapping[str, Given],
+    facts: ModelFacts,
+    hardware: Hardware,
+    *,
+    train_rows: int,
+    longest_row: int,
+    trained_share: float,
+) -> tuple[Settled, MemoryEstimate]:
+    """The parameters, with activations computed anew where the memory would not suffice otherwise, and the estimate.
+
+    Args:
+        values: The parameters, as :func:`~phi_finetune.local.parameters.settle` takes them.
+        facts: The model.
+        hardware: The machine.
+        train_rows: Rows to train on.
+        longest_row: Tokens of the longest row.
+        trained_share: The share of tokens that are trained on.
+
+    Raises:
+        ConfigurationError: The memory does not suffice even so.
+        InvalidParameter: A parameter cannot be honoured.
+    """
+    plain = settle(values, hardware, train_rows=train_rows)
+    plain.check()
+    try:
+        return plain, check_fits(facts, plain, hardware, longest_row=longest_row, trained_share=trained_share)
+    except ConfigurationError:
+        sparing = settle(values, hardware, train_rows=train_rows, checkpointing=True)
+        return sparing, check_fits(
+            facts, sparing, hardware, longest_row=longest_row, trained_share=trained_share
+        )
+
+
+def shown(size: int) -> str:
+    """A number of bytes for people."""
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"

@@ -16,7 +16,7 @@ import attrs
 from phi_finetune.errors import InvalidParameter
 from phi_finetune.local.hardware import Hardware
 
-__all__ = ["DEFAULTS", "Lora", "Outcome", "Settled", "settle"]
+__all__ = ["DEFAULTS", "Given", "Lora", "Outcome", "Settled", "settle"]
 
 Given: TypeAlias = bool | int | float | str | None
 Kind: TypeAlias = Literal["honoured", "stands in", "refused"]

@@ -23,7 +23,17 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["IGNORED", "Counts", "Rows", "encode", "prepare", "read_conversations", "row_limit", "split_rows"]
+__all__ = [
+    "IGNORED",
+    "Counts",
+    "Rows",
+    "encode",
+    "nothing_left",
+    "prepare",
+    "read_conversations",
+    "row_limit",
+    "split_rows",
+]
 
 IGNORED: Final = -100
 """The label of a token that is not trained on."""
@@ -247,16 +257,21 @@ def prepare(
     np.asarray(starts, dtype=np.int64).tofile(folder / f"{name}.rows")
     write_json(folder / f"{name}.counts.json", attrs.asdict(counts))
     if counts.rows and not counts.kept:
-        raise InvalidData(
-            "No row has an answer of the assistant to train on",
-            why="; ".join(counts.lines()[1:]),
-            file=name,
-            rule="no-assistant",
-            next_call="raise max_seq_length"
-            if counts.dropped_by_cut
-            else "give rows in which the assistant answers",
-        )
+        raise nothing_left(counts, name)
     return counts
+
+
+def nothing_left(counts: Counts, name: str) -> InvalidData:
+    """The error of a split no row of which can be trained on."""
+    return InvalidData(
+        "No row has an answer of the assistant to train on",
+        why="; ".join(counts.lines()[1:]),
+        file=name,
+        rule="no-assistant",
+        next_call="raise max_seq_length"
+        if counts.dropped_by_cut
+        else "give rows in which the assistant answers",
+    )
 
 
 def encode(

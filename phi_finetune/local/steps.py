@@ -19,7 +19,7 @@ from phi_finetune.local._files import read_json, write_json
 from phi_finetune.local._needs import require
 from phi_finetune.local.hardware import Hardware, this_machine
 from phi_finetune.local.job_folder import Job, JobFolder
-from phi_finetune.local.memory import MemoryEstimate, check_fits
+from phi_finetune.local.memory import MemoryEstimate, check_fits, settle_to_fit
 from phi_finetune.local.model import (
     ModelFacts,
     facts_of,
@@ -233,17 +233,14 @@ def _settled(
     """The parameters, with activations computed anew where the memory would not suffice otherwise."""
     rows = Rows.read(folder.data, "train")
     counts = read_json(folder.data / "train.counts.json")
-    row = {
-        "longest_row": max(rows.lengths()),
-        "trained_share": counts["trained_tokens"] / max(counts["tokens"], 1),
-    }
-    plain = settle(job.values, hardware, train_rows=len(rows))
-    plain.check()
-    try:
-        return plain, check_fits(facts, plain, hardware, **row)
-    except ConfigurationError:
-        sparing = settle(job.values, hardware, train_rows=len(rows), checkpointing=True)
-        return sparing, check_fits(facts, sparing, hardware, **row)
+    return settle_to_fit(
+        job.values,
+        facts,
+        hardware,
+        train_rows=len(rows),
+        longest_row=max(rows.lengths()),
+        trained_share=counts["trained_tokens"] / max(counts["tokens"], 1),
+    )
 
 
 def _model_to_train(folder: JobFolder, settled: Settled, hardware: Hardware) -> Any:

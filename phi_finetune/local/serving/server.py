@@ -23,6 +23,8 @@ _ENDS_S: Final = 1
 def serve(service: Service, port: Path, broken: Callable[[], bool]) -> None:
     """Listen on a free port of 127.0.0.1 and answer, until SIGTERM.
 
+    The system picks the port, so none that was asked for can be taken by another program.
+
     Args:
         service: What answers.
         port: The file that the port's number is written to.
