@@ -14,6 +14,9 @@ PAGES = {path.stem: path.read_text(encoding="utf-8") for path in sorted(DOCS.glo
 WITH_TESTS = "testing"
 """The page whose Python is a file of tests, which pytest runs."""
 
+TRAINS = "local"
+"""The page whose Python trains a model of the reader's; ``examples/quickstart_local.py`` does the same in a test."""
+
 
 def python(page: str) -> list[Block]:
     """The blocks of a page that hold Python."""
@@ -28,7 +31,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize(
-    "name", [name for name, page in PAGES.items() if python(page) and name != WITH_TESTS]
+    "name", [name for name, page in PAGES.items() if python(page) and name not in (WITH_TESTS, TRAINS)]
 )
 def test_a_page_runs_from_top_to_bottom(name: str) -> None:
     """Every block of Python runs, after those before it, and prints what the page shows."""
