@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -156,7 +156,7 @@ def _watch(started: Sequence[_Rank]) -> _Rank | None:
             break
         if None not in codes:
             return None
-        time.sleep(_LOOK_S)
+        _look(started)
     _wait(started, _LAST_WORDS_S)
     return min((one for one in started if one.process.returncode), key=_how_early)
 
@@ -171,7 +171,15 @@ def _how_early(one: _Rank) -> tuple[int, float]:
 def _wait(started: Sequence[_Rank], seconds: float) -> None:
     until = time.monotonic() + seconds
     while any(one.process.poll() is None for one in started) and time.monotonic() < until:
-        time.sleep(_LOOK_S)
+        _look(started)
+
+
+def _look(started: Sequence[_Rank]) -> None:
+    """Wait a moment, or until the first of those that run ends."""
+    running = next((one for one in started if one.process.poll() is None), None)
+    if running is not None:
+        with suppress(subprocess.TimeoutExpired):
+            running.process.wait(_LOOK_S)
 
 
 def _end(started: Sequence[_Rank]) -> None:
