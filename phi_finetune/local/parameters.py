@@ -16,7 +16,7 @@ import attrs
 from phi_finetune.errors import InvalidParameter
 from phi_finetune.local.hardware import Hardware
 
-__all__ = ["DEFAULTS", "NO_ADAPTERS_IN_PARTS", "Lora", "Outcome", "Settled", "settle"]
+__all__ = ["DEFAULTS", "Lora", "Outcome", "Settled", "settle"]
 
 Given: TypeAlias = bool | int | float | str | None
 Kind: TypeAlias = Literal["honoured", "stands in", "refused"]
@@ -364,7 +364,7 @@ def _stage(read: Mapping[str, Any], hardware: Hardware) -> _Said:
     if not _divides(read):
         return "stands in", _NOTHING_TO_DIVIDE
     if read["deepspeed_stage"] == 3 and read["apply_lora"]:
-        return "refused", NO_ADAPTERS_IN_PARTS
+        return "refused", "adapters cannot be trained with stage 3, and the pipeline refuses them as well"
     return _HONOURED
 
 
@@ -375,7 +375,7 @@ def _deepspeed_file(read: Mapping[str, Any], hardware: Hardware) -> _Said:
         return "refused", "it would do nothing, since apply_deepspeed is off"
     if not _divides(read):
         return "refused", "DeepSpeed is not used on one device"
-    return "honoured", "takes the place of the configuration that deepspeed_stage stands for"
+    return "honoured", "its settings are DeepSpeed's; its stage must be deepspeed_stage"
 
 
 def _batch_size(read: Mapping[str, Any], hardware: Hardware) -> _Said:
@@ -403,9 +403,6 @@ def _optimiser(read: Mapping[str, Any], hardware: Hardware) -> _Said:
         return "refused", "it goes by rows and columns, and DeepSpeed divides weights without regard to them"
     return _HONOURED
 
-
-NO_ADAPTERS_IN_PARTS: Final = "adapters cannot be trained with stage 3, which the pipeline refuses as well"
-"""Why stage 3 is refused with ``apply_lora``."""
 
 _NOTHING_TO_DIVIDE: Final = (
     "DeepSpeed divides a model's state among GPUs; on one device there is nothing to divide"

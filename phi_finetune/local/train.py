@@ -8,7 +8,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import attrs
 
@@ -149,11 +149,36 @@ def last_checkpoint(folder: Path) -> Path | None:
     return found[max(found)] if found else None
 
 
+class _Together:
+    """What a trainer of transformers does otherwise where it is one of several processes."""
+
+    args: Any
+    accelerator: Any
+
+    def training_step(self, *given: Any, **named: Any) -> Any:
+        """Give the loss of all processes, which the trainer sums up, and not this one's own part."""
+        loss = super().training_step(*given, **named)  # type: ignore[misc]
+        return self.accelerator.reduce(loss, "mean") if self.args.world_size > 1 else loss
+
+    def over_all(self, value: Any, how: Literal["sum", "max"]) -> int:
+        """The sum or the greatest of the values of all processes."""
+        import torch
+
+        own = torch.as_tensor(value, dtype=torch.long, device=self.args.device)
+        found = self.accelerator.gather(own.reshape(1))
+        return int(found.sum() if how == "sum" else found.max())
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        super()._save_rng_state(output_dir)  # type: ignore[misc]
+        # A checkpoint counts as whole with the file that the first process writes after this.
+        self.accelerator.wait_for_everyone()
+
+
 def _trainer_class() -> Any:
     """The trainer, as a class of transformers that is only known once that is imported."""
     from transformers import Trainer
 
-    class MaskedTrainer(Trainer):  # type: ignore[misc]
+    class MaskedTrainer(_Together, Trainer):  # type: ignore[misc]
         """Trains on the tokens that are wanted, in batches of rows of about one length."""
 
         loss_is_scaled_for_ga = True
@@ -174,24 +199,6 @@ def _trainer_class() -> Any:
                 seed=arguments.seed,
                 multiple=at_once if ranks > 1 else 1,
             )
-
-        def training_step(self, *given: Any, **named: Any) -> Any:
-            # What it sums up until the end is otherwise this process's own part.
-            loss = super().training_step(*given, **named)
-            return self.accelerator.reduce(loss, "mean") if self.args.world_size > 1 else loss
-
-        def over_all(self, value: Any, how: str) -> int:
-            """The sum or the greatest of the values of all processes."""
-            import torch
-
-            found = torch.as_tensor(value, dtype=torch.long, device=self.args.device)
-            all_found = self.accelerator.gather(found.reshape(1))
-            return int(all_found.sum() if how == "sum" else all_found.max())
-
-        def _save_rng_state(self, output_dir: str) -> None:
-            super()._save_rng_state(output_dir)
-            # A checkpoint counts as whole with the file that the first process writes after this.
-            self.accelerator.wait_for_everyone()
 
         def compute_loss(
             self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None

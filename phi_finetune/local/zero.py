@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from phi_finetune.errors import InvalidParameter
 from phi_finetune.local._files import read_json
-from phi_finetune.local.parameters import NO_ADAPTERS_IN_PARTS, Settled
+from phi_finetune.local.parameters import Settled
 
 __all__ = ["BUCKET", "zero_config"]
 
@@ -56,7 +56,8 @@ def zero_config(settled: Settled, folder: Path) -> dict[str, Any] | None:
         folder: What the path of the parameter ``deepspeed`` is relative to.
 
     Raises:
-        InvalidParameter: The file is no configuration that a whole model can be made with.
+        InvalidParameter: The file is no configuration of the stage that ``deepspeed_stage`` names, or one with which
+            the trained weights could not be written whole.
     """
     if not settled.zero:
         return None
@@ -68,14 +69,16 @@ def zero_config(settled: Settled, folder: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         raise _refused("it is not a JSON object that can be read") from None
     divided = config.get("zero_optimization")
-    stage = divided.get("stage") if isinstance(divided, dict) else None
+    if not isinstance(divided, dict):
+        raise _refused("it has no zero_optimization, which says what is divided")
+    stage = divided.get("stage")
+    if stage != settled.zero:
+        raise _refused(f"its stage is {stage!r}, and deepspeed_stage is {settled.zero}")
     if stage == 3 and not divided.get("stage3_gather_16bit_weights_on_model_save"):
         raise _refused(
             "with stage 3 the weights are gathered at the end only where "
             "stage3_gather_16bit_weights_on_model_save is true"
         )
-    if stage == 3 and settled.lora is not None:
-        raise _refused(NO_ADAPTERS_IN_PARTS)
     return config
 
 

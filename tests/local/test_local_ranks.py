@@ -42,7 +42,9 @@ VALUES: dict[str, Any] = {
 }
 ROWS = 18
 """In steps of eight the last one of an epoch has two rows, and the second process has none of them."""
-needs_pidfd = pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="only Linux tells of foreign processes")
+needs_pidfd = pytest.mark.skipif(
+    not hasattr(os, "pidfd_open"), reason="only Linux tells of foreign processes"
+)
 
 
 def prepared(folder: Path, model: Path, **values: Any) -> JobFolder:
@@ -73,9 +75,7 @@ def change(job: JobFolder, **values: Any) -> None:
 def logged(job: JobFolder, *keys: str) -> dict[tuple[str, int], float]:
     """What was measured at which step."""
     return {
-        (line["key"], line["step"]): line["value"]
-        for line in job.step(STEP).metrics()
-        if line["key"] in keys
+        (line["key"], line["step"]): line["value"] for line in job.step(STEP).metrics() if line["key"] in keys
     }
 
 
@@ -114,7 +114,7 @@ def test_a_killed_process_fails_the_step_and_a_resumed_training_ends_as_that_of_
 
     killer = threading.Thread(target=kill)
     killer.start()
-    with pytest.raises(Ended, match="process 1 of 2 failed.*SIGKILL") as caught:
+    with pytest.raises(Ended, match=r"process 1 of 2 failed.*SIGKILL") as caught:
         tune_in_ranks(job, 2, PLAN, say=lines.append)
     ended.set()
     killer.join()
