@@ -8,9 +8,9 @@ from typing import Any, Final
 
 import attrs
 
-from phi_finetune.local.preprocess import IGNORED
+from phi_finetune.local.preprocess import IGNORED, Rows
 
-__all__ = ["LengthGrouped", "Padding"]
+__all__ = ["Filled", "LengthGrouped", "Padding"]
 
 _GROUPED_BATCHES: Final = 50
 """Batches whose rows are sorted among themselves; more would save little padding, and be less of a shuffle."""
@@ -47,6 +47,26 @@ class Padding:
         return {"input_ids": ids, "labels": labels, "attention_mask": attention}
 
 
+@attrs.frozen
+class Filled:
+    """Rows, and after the last one an empty one, that nothing is learned from.
+
+    Processes that train together must have as many batches each; what is too few in the last ones are empty rows, so
+    that no row is learned twice.
+
+    Attributes:
+        rows: The rows.
+    """
+
+    rows: Rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, number: int) -> dict[str, list[int]]:
+        return {"input_ids": [0], "labels": [IGNORED]} if number == len(self.rows) else self.rows[number]
+
+
 class LengthGrouped:
     """The order of an epoch: shuffled, then sorted by length within stretches, then the batches shuffled.
 
@@ -54,14 +74,17 @@ class LengthGrouped:
     it had not seen.
     """
 
-    def __init__(self, lengths: Sequence[int], batch_size: int, *, seed: int) -> None:
+    def __init__(self, lengths: Sequence[int], batch_size: int, *, seed: int, multiple: int = 1) -> None:
         """Take the rows' lengths.
 
         Args:
             lengths: Tokens of each row.
             batch_size: Rows of an optimiser's step.
             seed: Seed of the order.
+            multiple: The order is filled up to a multiple of it, with the number after the last row's
+                (:class:`Filled`).
         """
+        self._filling = -len(lengths) % multiple
         self._lengths = lengths
         self._batch_size = batch_size
         self._seed = seed
@@ -72,7 +95,7 @@ class LengthGrouped:
         self._epoch = epoch
 
     def __len__(self) -> int:
-        return len(self._lengths)
+        return len(self._lengths) + self._filling
 
     def __iter__(self) -> Iterator[int]:
         draw = random.Random(f"{self._seed} {self._epoch}")
@@ -90,3 +113,4 @@ class LengthGrouped:
         last = batches.pop() if len(batches[-1]) < self._batch_size else []
         draw.shuffle(batches)
         yield from (number for batch in [*batches, last] for number in batch)
+        yield from [len(order)] * self._filling

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final, Literal
 
@@ -22,8 +23,9 @@ class Hardware:
         device: ``"cpu"``, or ``"cuda"`` for a GPU.
         name: What it calls itself.
         gpus: GPUs; 0 for none.
-        memory_bytes: Memory of one GPU; without one, what of the machine's memory is free.
+        memory_bytes: Memory of one GPU, the smallest; without one, what of the machine's memory is free.
         bf16: Whether it calculates with 16-bit brain floats itself.
+        deepspeed: Whether DeepSpeed is installed, which several GPUs can train with.
     """
 
     device: Literal["cpu", "cuda"]
@@ -31,6 +33,7 @@ class Hardware:
     gpus: int
     memory_bytes: int
     bf16: bool
+    deepspeed: bool = False
 
 
 def this_machine() -> Hardware:
@@ -42,8 +45,14 @@ def this_machine() -> Hardware:
     if not torch.cuda.is_available():
         return processor()
     facts = torch.cuda.get_device_properties(0)
+    gpus = torch.cuda.device_count()
     return Hardware(
-        "cuda", facts.name, torch.cuda.device_count(), int(facts.total_memory), torch.cuda.is_bf16_supported()
+        "cuda",
+        facts.name,
+        gpus,
+        min(int(torch.cuda.get_device_properties(number).total_memory) for number in range(gpus)),
+        torch.cuda.is_bf16_supported(),
+        deepspeed=find_spec("deepspeed") is not None,
     )
 
 

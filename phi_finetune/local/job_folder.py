@@ -7,6 +7,7 @@
     steps/STEP/log.txt                its log
     steps/STEP/metrics.jsonl          a line for each value: key, value, step, time
     steps/STEP/params.json            the parameters that it worked with
+    steps/STEP/ranks/NUMBER/          status and log of each process, where several train
     model/                            the model that was taken in
     data/                             the prepared rows
     checkpoints/                      where the training can go on
@@ -60,6 +61,11 @@ class Job:
     general_file: str | None = None
     tracking_uri: str | None = None
     runs: Mapping[str, str] = attrs.field(factory=dict)
+
+    @property
+    def parameters(self) -> Mapping[str, bool | int | float | str | None]:
+        """All of the pipeline's parameters that were given; a file stands there as its path."""
+        return {**self.values, **self.files}
 
 
 @attrs.frozen

@@ -72,7 +72,14 @@ class WantedOnly:
 
 
 def measure(
-    model: Any, rows: Rows, padding: Any, *, batch_size: int = 8, only: WantedOnly | None = None
+    model: Any,
+    rows: Rows,
+    padding: Any,
+    *,
+    batch_size: int = 8,
+    only: WantedOnly | None = None,
+    device: Any = None,
+    share: tuple[int, int] = (0, 1),
 ) -> Loss:
     """The loss of a model on prepared rows.
 
@@ -82,27 +89,38 @@ def measure(
         padding: Makes batches of rows (:class:`~phi_finetune.local.batches.Padding`).
         batch_size: Rows at a time; it has no influence on the result.
         only: What is attached to the model already; otherwise it is attached for as long as this takes.
+        device: Where the model calculates; None where its weights are.
+        share: Which part this process measures, and of how many; all processes get the loss of the whole.
     """
     import torch
 
+    device, (part, parts) = device or model.device, share
     if not len(rows):
         return Loss(math.nan, 0)
     total, count = 0.0, 0
     with _evaluating(model), _attached(model, only) as scores, torch.no_grad():
-        for batch in _batches(rows, padding, batch_size):
-            losses, tokens = scores.loss_sum(
-                model, {name: each.to(model.device) for name, each in batch.items()}
-            )
-            total += float(losses)
-            count += int(tokens)
+        for batch, counts in _batches(rows, padding, batch_size, part, parts):
+            losses, tokens = scores.loss_sum(model, {name: each.to(device) for name, each in batch.items()})
+            total += float(losses) * counts
+            count += int(tokens) * counts
+    if parts > 1:
+        both = torch.tensor([total, count], dtype=torch.float64, device=device)
+        torch.distributed.all_reduce(both)
+        total, count = float(both[0]), int(both[1])
     return Loss(total / count, count)
 
 
-def _batches(rows: Rows, padding: Any, batch_size: int) -> Iterable[dict[str, Any]]:
+def _batches(
+    rows: Rows, padding: Any, batch_size: int, part: int, parts: int
+) -> Iterable[tuple[dict[str, Any], bool]]:
+    """A part of the batches, and whether each counts: where weights are divided, all must calculate as often."""
     lengths = rows.lengths()
     order = sorted(range(len(rows)), key=lengths.__getitem__)
-    for start in range(0, len(order), batch_size):
-        yield padding([rows[number] for number in order[start : start + batch_size]])
+    starts = range(0, len(order), batch_size)
+    for first in range(0, len(starts), parts):
+        counts = first + part < len(starts)
+        start = starts[first + part if counts else first]
+        yield padding([rows[number] for number in order[start : start + batch_size]]), counts
 
 
 @contextmanager

@@ -16,6 +16,10 @@ calculated number (4; 2 for 16 bits):
   tokens that are trained on;
 - overhead: what torch and its libraries take themselves: 530 MB in a process on a processor, as measured; 900 MB on a
   GPU, which is assumed.
+
+On several GPUs each takes as much, and ``4 T`` more for the gradients that are exchanged. DeepSpeed divides gradients
+and optimiser among them, with stage 3 the weights too; what it takes itself, 4 bytes for each of the numbers that are
+exchanged at a time and a second copy of weights in 32 bits where the first has 16, is assumed.
 """
 
 from __future__ import annotations
@@ -29,6 +33,7 @@ from phi_finetune.errors import ConfigurationError
 from phi_finetune.local.hardware import Hardware
 from phi_finetune.local.model import FAMILIES, ModelFacts
 from phi_finetune.local.parameters import Given, Lora, Settled, settle
+from phi_finetune.local.zero import BUCKET
 
 __all__ = [
     "MemoryEstimate",
@@ -91,11 +96,18 @@ def estimate(
     adapters = trained if lora else 0
     stored = 2 if half and lora and hardware.device == "cuda" else 4
     optimizer = 8 * trained if settled.values["optim"] == "adamw_torch" else trained // 16
+    exchanged = 0
+    if settled.zero:
+        optimizer += 4 * trained if half else 0
+        exchanged = min(4 * BUCKET, 4 * trained)
+    elif settled.ranks > 1:
+        exchanged = 4 * trained
+    parts = settled.ranks if settled.zero else 1
     tokens = int(settled.arguments["per_device_train_batch_size"]) * longest_row
     return MemoryEstimate(
-        weights=facts.parameters * stored + adapters * 4,
-        gradients=4 * trained,
-        optimizer=optimizer,
+        weights=(facts.parameters * stored + adapters * 4) // (parts if settled.zero == 3 else 1),
+        gradients=4 * trained // parts + exchanged,
+        optimizer=optimizer // parts,
         activations=_activations(facts, settled, tokens, half=half)
         + int(12 * tokens * trained_share * facts.vocabulary),
         overhead=_OVERHEAD[hardware.device],

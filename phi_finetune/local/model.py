@@ -27,6 +27,7 @@ __all__ = [
     "load_model",
     "load_tokenizer",
     "merge",
+    "pad_id_of",
     "with_adapters",
 ]
 
@@ -278,6 +279,11 @@ def load_tokenizer(folder: Path) -> Any:
     if not tokenizer.is_fast:
         raise _broken(folder, "its tokenizer has no tokenizer.json")
     return tokenizer
+
+
+def pad_id_of(tokenizer: Any) -> int:
+    """The token that rows are padded with; where there is none for that, the one that ends a text."""
+    return int(tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id)
 
 
 def load_model(

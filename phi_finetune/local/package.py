@@ -34,7 +34,9 @@ mlflow.models.set_model(ChatModel())
 _PACKAGES: Final = ("torch", "transformers", "safetensors")
 
 
-def save_pytorch(model: Any, tokenizer: Any, folder: Path, *, base: Path, merged: bool) -> None:
+def save_pytorch(
+    model: Any, tokenizer: Any, folder: Path, *, base: Path, merged: bool, weights: Any = None
+) -> None:
     """Write a tuned model as Hugging Face's transformers loads it: weights in safetensors, settings, tokenizer.
 
     Args:
@@ -44,11 +46,12 @@ def save_pytorch(model: Any, tokenizer: Any, folder: Path, *, base: Path, merged
         base: The model that it was made from; without merging, its weights are linked and the adapter is put beside
             them, in a folder ``adapter``.
         merged: Whether the model has no adapters, or no more.
+        weights: The weights by name, where the model itself does not hold them whole.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if merged:
         model.config.use_cache = True
-        model.save_pretrained(folder)
+        model.save_pretrained(folder, state_dict=weights)
         _copy_generation(base, folder)
     else:
         shutil.copytree(base, folder, dirs_exist_ok=True)

@@ -66,12 +66,16 @@ class Settled:
         arguments: Arguments for transformers' ``TrainingArguments``.
         lora: The adapters to train; None to train all weights.
         outcomes: What became of each parameter.
+        ranks: Processes that train together, each on a GPU of its own.
+        zero: The stage of DeepSpeed that divides the training's state among them; 0 where each has all of it.
     """
 
     values: Mapping[str, Given]
     arguments: Mapping[str, Any]
     lora: Lora | None
     outcomes: tuple[Outcome, ...]
+    ranks: int = 1
+    zero: int = 0
 
     @property
     def refused(self) -> tuple[Outcome, ...]:
@@ -210,7 +214,8 @@ def settle(
     )
     lora = Lora(read["lora_r"], read["lora_alpha"], read["lora_dropout"], read["merge_lora_weights"])
     arguments = _arguments(read, hardware, train_rows) | {"activation_checkpointing": checkpointing}
-    return Settled(read, arguments, lora if read["apply_lora"] else None, outcomes)
+    ranks, zero = _ranks(read), int(read["deepspeed_stage"]) if _divides(read) else 0
+    return Settled(read, arguments, lora if read["apply_lora"] else None, outcomes, ranks, zero)
 
 
 def _read(name: str, given: Given, default: Given) -> Any:
@@ -284,7 +289,7 @@ def _steps_between(read: Mapping[str, Any], train_rows: int) -> int:
     share = read["evaluation_steps_interval"]
     if not share:
         return int(read["eval_steps"])
-    batch = read["per_device_train_batch_size"] * read["gradient_accumulation_steps"]
+    batch = read["per_device_train_batch_size"] * read["gradient_accumulation_steps"] * _ranks(read)
     return max(1, int(share * math.ceil(train_rows / batch)))
 
 
@@ -312,12 +317,20 @@ def _nodes(read: Mapping[str, Any], hardware: Hardware) -> _Said:
     return _HONOURED if read["num_nodes_finetune"] == 1 else ("refused", "there is this one machine")
 
 
+def _ranks(read: Mapping[str, Any]) -> int:
+    return max(1, int(read["number_of_gpu_to_use_finetuning"]))
+
+
+def _divides(read: Mapping[str, Any]) -> bool:
+    return bool(read["apply_deepspeed"]) and _ranks(read) > 1
+
+
 def _gpus(read: Mapping[str, Any], hardware: Hardware) -> _Said:
     asked = read["number_of_gpu_to_use_finetuning"]
+    if asked < 1:
+        return "refused", "one at least must train"
     if asked > max(hardware.gpus, 1):
         return "refused", f"this machine has {hardware.gpus or 'no'} GPU" + ("s" if hardware.gpus > 1 else "")
-    if asked > 1:
-        return "refused", "this engine trains on one GPU"
     return _HONOURED if hardware.gpus else ("stands in", "this machine has no GPU, and its processor trains")
 
 
@@ -336,10 +349,39 @@ def _precision(read: Mapping[str, Any], hardware: Hardware) -> _Said:
 def _deepspeed(read: Mapping[str, Any], hardware: Hardware) -> _Said:
     if not read["apply_deepspeed"]:
         return _HONOURED
-    return (
-        "stands in",
-        "DeepSpeed divides a model's state among GPUs; on one device there is nothing to divide",
-    )
+    if not _divides(read):
+        return "stands in", _NOTHING_TO_DIVIDE
+    if not hardware.deepspeed:
+        return "refused", "DeepSpeed is not installed: pip install deepspeed, or leave apply_deepspeed out"
+    return "honoured", "divides the training's state among the GPUs; nothing of it is moved to the processor"
+
+
+def _stage(read: Mapping[str, Any], hardware: Hardware) -> _Said:
+    if not read["apply_deepspeed"]:
+        return _HONOURED
+    if read["deepspeed_stage"] not in (2, 3):
+        return "refused", "the pipeline knows 2 and 3"
+    if not _divides(read):
+        return "stands in", _NOTHING_TO_DIVIDE
+    if read["deepspeed_stage"] == 3 and read["apply_lora"]:
+        return "refused", "adapters cannot be trained with stage 3, and the pipeline refuses them as well"
+    return _HONOURED
+
+
+def _deepspeed_file(read: Mapping[str, Any], hardware: Hardware) -> _Said:
+    if read["deepspeed"] is None:
+        return _HONOURED
+    if not read["apply_deepspeed"]:
+        return "refused", "it would do nothing, since apply_deepspeed is off"
+    if not _divides(read):
+        return "refused", "DeepSpeed is not used on one device"
+    return "honoured", "its settings are DeepSpeed's; its stage must be deepspeed_stage"
+
+
+def _batch_size(read: Mapping[str, Any], hardware: Hardware) -> _Said:
+    if read["auto_find_batch_size"] and _ranks(read) > 1:
+        return "refused", "a GPU whose memory runs out cannot make the others begin again with less"
+    return _HONOURED
 
 
 def _best(read: Mapping[str, Any], hardware: Hardware) -> _Said:
@@ -355,13 +397,16 @@ def _stopping(read: Mapping[str, Any], hardware: Hardware) -> _Said:
 
 
 def _optimiser(read: Mapping[str, Any], hardware: Hardware) -> _Said:
-    return (
-        _HONOURED
-        if read["optim"] in ("adamw_torch", "adafactor")
-        else ("refused", "the pipeline knows it not")
-    )
+    if read["optim"] not in ("adamw_torch", "adafactor"):
+        return "refused", "the pipeline knows it not"
+    if read["optim"] == "adafactor" and _divides(read):
+        return "refused", "it goes by rows and columns, and DeepSpeed divides weights without regard to them"
+    return _HONOURED
 
 
+_NOTHING_TO_DIVIDE: Final = (
+    "DeepSpeed divides a model's state among GPUs; on one device there is nothing to divide"
+)
 _MACHINE: Final = "this machine does the step"
 _NO_EVALUATION: Final = "the pipeline has no evaluation step, and this does nothing on Azure either"
 _MLTABLE: Final = "MLTable folders are not read here: give the file of JSON lines"
@@ -387,10 +432,9 @@ _RULES: Final[dict[str, _Rule]] = {
     "metric_for_best_model": _best,
     "apply_early_stopping": _stopping,
     "apply_deepspeed": _deepspeed,
-    "deepspeed": _refused_if_given("deepspeed", "DeepSpeed is not used on one device"),
-    "deepspeed_stage": lambda read, hardware: (
-        ("stands in", "there is nothing to divide on one device") if read["apply_deepspeed"] else _HONOURED
-    ),
+    "deepspeed": _deepspeed_file,
+    "deepspeed_stage": _stage,
+    "auto_find_batch_size": _batch_size,
     "apply_ort": _refused_if_on("apply_ort", "ONNX Runtime's training is not maintained any more"),
     "evaluation_config": _refused_if_given("evaluation_config", _NO_EVALUATION),
     "evaluation_config_params": _refused_if_given("evaluation_config_params", _NO_EVALUATION),

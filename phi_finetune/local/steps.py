@@ -27,11 +27,11 @@ from phi_finetune.local.model import (
     import_model,
     load_model,
     load_tokenizer,
-    merge,
-    with_adapters,
+    pad_id_of,
 )
 from phi_finetune.local.parameters import Settled, settle
 from phi_finetune.local.preprocess import Rows, prepare, read_conversations, row_limit, split_rows
+from phi_finetune.local.zero import zero_config
 
 __all__ = ["STEPS", "Say", "Step", "StepLog", "run_step"]
 
@@ -88,8 +88,9 @@ def _validate(folder: JobFolder, job: Job, log: StepLog) -> None:
     """Refuse what could only fail later."""
     require("torch", "transformers", "peft", "accelerate", "safetensors", "mlflow")
     hardware = this_machine()
-    settled = settle(job.values, hardware)
+    settled = settle(job.parameters, hardware)
     settled.check()
+    zero_config(settled, folder.path)
     for note in settled.notes:
         log.say(note)
     for name, path in job.files.items():
@@ -153,7 +154,7 @@ def _cached(hub_id: str) -> Path | None:
 
 
 def _preprocess(folder: JobFolder, job: Job, log: StepLog) -> None:
-    settled = settle(job.values, this_machine())
+    settled = settle(job.parameters, this_machine())
     facts, tokenizer = facts_of(folder.model), load_tokenizer(folder.model)
     limit = row_limit(settled.values["max_seq_length"], facts.context_length)  # type: ignore[arg-type]
     given = {
@@ -179,52 +180,19 @@ def _general(folder: JobFolder, job: Job) -> Sequence[Conversation]:
 
 
 def _finetune(folder: JobFolder, job: Job, log: StepLog) -> None:
-    from phi_finetune.local.package import save_pytorch
-    from phi_finetune.local.train import last_checkpoint, train
+    from phi_finetune.local.finetune import Plan, tune
+    from phi_finetune.local.ranks import tune_in_ranks
 
     hardware, facts = this_machine(), facts_of(folder.model)
-    rows, validation = (Rows.read(folder.data, name) for name in ("train", "validation"))
     settled, need = _settled(folder, job, facts, hardware)
-    log.params({name: value for name, value in settled.values.items() if value is not None})
-    log.say(f"the memory is estimated as {need}")
-    model, tokenizer = _model_to_train(folder, settled, hardware), load_tokenizer(folder.model)
-    trained_weights = sum(each.numel() for each in model.parameters() if each.requires_grad)
-    log.say(f"trains {trained_weights:,} of {facts.parameters:,} weights on {hardware.name}")
-    checkpoint = last_checkpoint(folder.checkpoints) if settled.values["resume_from_checkpoint"] else None
-    log.restarted(int(checkpoint.name.rpartition("-")[2]) if checkpoint else -1)
-    done = train(
-        model,
-        rows,
-        validation,
-        settled,
-        folder.checkpoints,
-        pad_id=_pad_id(tokenizer),
-        width=_width(settled, facts),
-        on_metrics=lambda step, values: _logged(log, step, values),
-    )
-    log.metrics(done.steps, {"estimated_memory_bytes": need.total, "peak_memory_bytes": done.peak_bytes})
-    speed = done.trained_tokens / max(done.seconds, 1e-9)
-    log.say(
-        f"{done.steps} steps in {done.seconds:.1f} s, {speed:,.0f} tokens a second, loss {done.train_loss:.4f}"
-    )
-    for path in (folder.tuned, folder.output("pytorch_model_folder")):
-        shutil.rmtree(path, ignore_errors=True)
-    merged, tuned = done.model, done.model
-    if settled.lora is not None:
-        tuned.save_pretrained(folder.tuned)
-        merged = merge(tuned) if settled.lora.merge else tuned
-    save_pytorch(
-        merged,
-        tokenizer,
-        folder.output("pytorch_model_folder"),
-        base=folder.model,
-        merged=settled.lora is None or settled.lora.merge,
-    )
-
-
-def _logged(log: StepLog, step: int, values: Mapping[str, float]) -> None:
-    log.metrics(step, values)
-    log.say(f"step {step}: " + ", ".join(f"{key} {value:.6g}" for key, value in values.items()))
+    given = {name: value for name, value in settled.values.items() if name not in job.files}
+    log.params({name: value for name, value in given.items() if value is not None})
+    log.say(f"the memory is estimated as {need}" + (" on each GPU" if settled.ranks > 1 else ""))
+    plan = Plan(bool(settled.arguments["activation_checkpointing"]), need.total)
+    if settled.ranks > 1:
+        tune_in_ranks(folder, settled.ranks, plan, say=log.say)
+    else:
+        tune(folder, job, log, plan)
 
 
 def _settled(
@@ -234,7 +202,7 @@ def _settled(
     rows = Rows.read(folder.data, "train")
     counts = read_json(folder.data / "train.counts.json")
     return settle_to_fit(
-        job.values,
+        job.parameters,
         facts,
         hardware,
         train_rows=len(rows),
@@ -243,37 +211,18 @@ def _settled(
     )
 
 
-def _model_to_train(folder: JobFolder, settled: Settled, hardware: Hardware) -> Any:
-    half = settled.values["precision"] == 16 and settled.lora is not None and hardware.device == "cuda"
-    mismatched = bool(settled.values["ignore_mismatched_sizes"])
-    model = load_model(folder.model, hardware=hardware, half=half, ignore_mismatched_sizes=mismatched)
-    if settled.lora is None:
-        return model
-    return with_adapters(model, settled.lora, seed=int(settled.arguments["seed"]))
-
-
-def _pad_id(tokenizer: Any) -> int:
-    return int(tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id)
-
-
-def _width(settled: Settled, facts: ModelFacts) -> int | None:
-    if not settled.values["pad_to_max_length"]:
-        return None
-    return row_limit(int(settled.values["max_seq_length"] or -1), facts.context_length)
-
-
 def _evaluate(folder: JobFolder, job: Job, log: StepLog) -> None:
     from phi_finetune.local.evaluate import answers, compare, exact
     from phi_finetune.local.threads import threads_for, use_threads
 
-    settled, hardware = settle(job.values, this_machine()), this_machine()
+    settled, hardware = settle(job.parameters, this_machine()), this_machine()
     tokenizer = load_tokenizer(folder.model)
     base, tuned = _both(folder, settled, hardware)
     names = [name for name in ("validation", "test", "general") if len(Rows.read(folder.data, name))]
     sets = {name: Rows.read(folder.data, name) for name in names}
     size = int(settled.values["per_device_eval_batch_size"] or 1)
     with use_threads(threads_for(facts_of(folder.model).parameters)):
-        found = compare(base, tuned, sets, pad_id=_pad_id(tokenizer), batch_size=size)
+        found = compare(base, tuned, sets, pad_id=pad_id_of(tokenizer), batch_size=size)
         said = answers(base, tuned, tokenizer, _asked(folder, job))
     metrics = {key: value for name, each in found.items() for key, value in each.as_metrics(name).items()}
     metrics |= {"exact_before": exact(said, before=True), "exact_after": exact(said)}

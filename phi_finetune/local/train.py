@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import attrs
 
-from phi_finetune.local.batches import LengthGrouped, Padding
+from phi_finetune.local.batches import Filled, LengthGrouped, Padding
 from phi_finetune.local.losses import WantedOnly, measure
 from phi_finetune.local.parameters import Settled
 from phi_finetune.local.preprocess import Rows
@@ -40,7 +41,8 @@ class Trained:
         eval_loss: The last evaluation's loss; None without one.
         seconds: How long the steps took that were done now.
         trained_tokens: Tokens that were seen in them, padding not counted.
-        peak_bytes: The most memory held on the GPU; without one, by this process.
+        peak_bytes: The most memory held on the GPU, the fullest of several; without one, by this process.
+        weights: The weights by name, where the model does not hold them whole; only in the first process.
     """
 
     model: Any = attrs.field(repr=False, eq=False)
@@ -51,6 +53,7 @@ class Trained:
     seconds: float
     trained_tokens: int
     peak_bytes: int
+    weights: Any = attrs.field(default=None, repr=False, eq=False)
 
 
 def train(
@@ -62,9 +65,13 @@ def train(
     *,
     pad_id: int,
     width: int | None = None,
+    zero: Mapping[str, Any] | None = None,
     on_metrics: OnMetrics | None = None,
 ) -> Trained:
     """Train a model, and return it trained.
+
+    Where the environment says that this process is one of several (``RANK``, ``WORLD_SIZE`` and what torch has with
+    them), each trains on a part of each step's rows. They learn what one process with as many rows in a step would.
 
     With ``resume_from_checkpoint`` it goes on from the last whole checkpoint in the folder, and ends with the weights
     that it would have had without the interruption. Otherwise checkpoints that lie there are deleted.
@@ -77,27 +84,26 @@ def train(
         folder: Where checkpoints go.
         pad_id: The token to pad with.
         width: Tokens to which each row is padded; None to pad to the longest of each batch.
+        zero: DeepSpeed's configuration, to train with DeepSpeed.
         on_metrics: Is called with what is logged, as it is logged.
     """
-    from transformers import EarlyStoppingCallback, PrinterCallback, TrainingArguments
+    from transformers import EarlyStoppingCallback, PrinterCallback
 
     checkpoint = last_checkpoint(folder) if settled.values["resume_from_checkpoint"] else None
-    if checkpoint is None:
+    if checkpoint is None and not int(os.environ.get("RANK", "0")):
         shutil.rmtree(folder, ignore_errors=True)
-    arguments = dict(settled.arguments)
-    if not len(validation):
-        arguments |= {"eval_strategy": "no", "load_best_model_at_end": False, "save_strategy": "epoch"}
-    on_gpu = not arguments["use_cpu"]
+    arguments = _arguments(settled, folder, evaluates=bool(len(validation)), zero=zero)
+    on_gpu = not settled.arguments["use_cpu"]
     trainer = _trainer_class()(
         model=model,
-        args=TrainingArguments(output_dir=str(folder), **arguments),
-        train_dataset=rows,
+        args=arguments,
+        train_dataset=Filled(rows) if arguments.world_size > 1 else rows,
         eval_dataset=validation,
         data_collator=Padding(pad_id, _WIDTHS if on_gpu else 1, width),
         callbacks=[_listener(on_metrics)] if on_metrics else [],
     )
     trainer.remove_callback(PrinterCallback)  # what is logged is passed on
-    if arguments["load_best_model_at_end"]:
+    if arguments.load_best_model_at_end:
         patience, threshold = (settled.values[f"early_stopping_{name}"] for name in ("patience", "threshold"))
         trainer.add_callback(EarlyStoppingCallback(patience, threshold))
     started = time.monotonic()
@@ -113,9 +119,24 @@ def train(
         train_loss=result.training_loss,
         eval_loss=evaluations[-1] if evaluations else None,
         seconds=seconds,
-        trained_tokens=int(trainer.seen_tokens),
-        peak_bytes=_peak_bytes(on_gpu=on_gpu),
+        trained_tokens=trainer.over_all(trainer.seen_tokens, "sum"),
+        peak_bytes=trainer.over_all(_peak_bytes(on_gpu=on_gpu), "max"),
+        weights=trainer.accelerator.get_state_dict(trainer.model_wrapped) if settled.zero == 3 else None,
     )
+
+
+def _arguments(settled: Settled, folder: Path, *, evaluates: bool, zero: Mapping[str, Any] | None) -> Any:
+    from transformers import TrainingArguments
+
+    chosen = dict(settled.arguments)
+    if not evaluates:
+        chosen |= {"eval_strategy": "no", "load_best_model_at_end": False, "save_strategy": "epoch"}
+    if zero is not None:
+        # DeepSpeed finds the processor by itself, and the trainer does not let it where it is told so.
+        chosen |= {"deepspeed": dict(zero), "use_cpu": False}
+    elif settled.ranks > 1:
+        chosen["ddp_backend"] = "gloo" if chosen["use_cpu"] else "nccl"
+    return TrainingArguments(output_dir=str(folder), ddp_find_unused_parameters=False, **chosen)
 
 
 def last_checkpoint(folder: Path) -> Path | None:
@@ -137,11 +158,36 @@ def _is_whole(checkpoint: Path) -> bool:
     return True
 
 
+class _Together:
+    """What a trainer of transformers does otherwise where it is one of several processes."""
+
+    args: Any
+    accelerator: Any
+
+    def training_step(self, *given: Any, **named: Any) -> Any:
+        """Give the loss of all processes, which the trainer sums up, and not this one's own part."""
+        loss = super().training_step(*given, **named)  # type: ignore[misc]
+        return self.accelerator.reduce(loss, "mean") if self.args.world_size > 1 else loss
+
+    def over_all(self, value: Any, how: Literal["sum", "max"]) -> int:
+        """The sum or the greatest of the values of all processes."""
+        import torch
+
+        own = torch.as_tensor(value, dtype=torch.long, device=self.args.device)
+        found = self.accelerator.gather(own.reshape(1))
+        return int(found.sum() if how == "sum" else found.max())
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        super()._save_rng_state(output_dir)  # type: ignore[misc]
+        # A checkpoint counts as whole with the file that the first process writes after this.
+        self.accelerator.wait_for_everyone()
+
+
 def _trainer_class() -> Any:
     """The trainer, as a class of transformers that is only known once that is imported."""
     from transformers import Trainer
 
-    class MaskedTrainer(Trainer):  # type: ignore[misc]
+    class MaskedTrainer(_Together, Trainer):  # type: ignore[misc]
         """Trains on the tokens that are wanted, in batches of rows of about one length."""
 
         loss_is_scaled_for_ga = True
@@ -154,9 +200,14 @@ def _trainer_class() -> Any:
             self.seen_tokens: Any = 0
 
         def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-            arguments = self.args
-            size = arguments.train_batch_size * arguments.gradient_accumulation_steps
-            return LengthGrouped(self.train_dataset.lengths(), size, seed=arguments.seed)
+            arguments, ranks = self.args, self.args.world_size
+            at_once = arguments.train_batch_size * ranks
+            return LengthGrouped(
+                (self.train_dataset.rows if ranks > 1 else self.train_dataset).lengths(),
+                at_once * arguments.gradient_accumulation_steps,
+                seed=arguments.seed,
+                multiple=at_once if ranks > 1 else 1,
+            )
 
         def compute_loss(
             self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
@@ -165,14 +216,23 @@ def _trainer_class() -> Any:
             self.seen_tokens = (
                 self.seen_tokens + inputs["attention_mask"].sum()
             )  # no number yet: a GPU goes on
-            return total / (count if num_items_in_batch is None else num_items_in_batch)
+            # The gradients of the processes are averaged, and the tokens are those of all.
+            return (
+                total * self.args.world_size / (count if num_items_in_batch is None else num_items_in_batch)
+            )
 
         def evaluate(
             self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"
         ) -> dict[str, float]:
             started, size = time.monotonic(), self.args.eval_batch_size
             found = measure(
-                self.model, self.eval_dataset, self.data_collator, batch_size=size, only=self.only
+                self.model,
+                self.eval_dataset,
+                self.data_collator,
+                batch_size=size,
+                only=self.only,
+                device=self.args.device,
+                share=(self.args.process_index, self.args.world_size),
             )
             seconds = max(time.monotonic() - started, 1e-9)
             metrics = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,10 +12,13 @@ import pytest
 from phi_finetune.errors import InvalidParameter
 from phi_finetune.local.hardware import Hardware
 from phi_finetune.local.parameters import DEFAULTS, settle
+from phi_finetune.local.zero import zero_config
 
 CPU = Hardware("cpu", "a processor", 0, 8 * 10**9, bf16=False)
 NEW_CPU = Hardware("cpu", "a newer one", 0, 8 * 10**9, bf16=True)
 GPU = Hardware("cuda", "a GPU", 1, 80 * 10**9, bf16=True)
+GPUS = Hardware("cuda", "four GPUs", 4, 80 * 10**9, bf16=True)
+GPUS_AND_DEEPSPEED = Hardware("cuda", "four GPUs", 4, 80 * 10**9, bf16=True, deepspeed=True)
 OLD_GPU = Hardware("cuda", "an old GPU", 1, 16 * 10**9, bf16=False)
 
 COMPONENT = json.loads(
@@ -144,6 +148,70 @@ def test_what_speaks_of_azures_machines_stands_in(name: str) -> None:
     (said,) = [one for one in settled.outcomes if one.name == name]
     assert said.kind == "stands in"
     assert said.note
+
+
+def test_as_many_gpus_train_as_are_asked_for() -> None:
+    """And not more than there are; the share of an epoch counts the rows of all."""
+    one = {"evaluation_strategy": "steps", "evaluation_steps_interval": 0.5}
+    settled = settle({**one, "number_of_gpu_to_use_finetuning": 4}, GPUS, train_rows=80)
+    settled.check()
+    assert (settled.ranks, settled.zero, settled.arguments["eval_steps"]) == (4, 0, 10)
+    assert settle(one, GPUS, train_rows=80).arguments["eval_steps"] == 40
+    for hardware, asked, why in (
+        (GPUS, 5, "has 4 GPUs"),
+        (GPU, 2, "has 1 GPU"),
+        (CPU, 2, "has no GPU"),
+        (GPUS, 0, "one at least"),
+    ):
+        with pytest.raises(InvalidParameter, match=why):
+            settle({"number_of_gpu_to_use_finetuning": asked}, hardware).check()
+    with pytest.raises(InvalidParameter, match="cannot make the others begin again"):
+        settle({"number_of_gpu_to_use_finetuning": 2, "auto_find_batch_size": True}, GPUS).check()
+
+
+def test_deepspeed_divides_where_there_are_several_gpus(tmp_path: Path) -> None:
+    """With a configuration made from the stage, or the user's own; where it is not installed, it is refused."""
+    asked: dict[str, Any] = {"apply_deepspeed": True, "number_of_gpu_to_use_finetuning": 2}
+    with pytest.raises(InvalidParameter, match="pip install deepspeed"):
+        settle(asked, GPUS).check()
+    assert zero_config(settle({**asked, "number_of_gpu_to_use_finetuning": 1}, GPUS), tmp_path) is None
+    for stage in (2, 3):
+        settled = settle({**asked, "deepspeed_stage": stage}, GPUS_AND_DEEPSPEED)
+        settled.check()
+        made = zero_config(settled, tmp_path)
+        assert made is not None
+        assert (settled.zero, made["zero_optimization"]["stage"]) == (stage, stage)
+        assert made["train_micro_batch_size_per_gpu"] == "auto"
+    for refused, why in (
+        ({"deepspeed_stage": 3, "apply_lora": True}, "adapters"),
+        ({"deepspeed_stage": 4}, "2 and 3"),
+        ({"optim": "adafactor"}, "rows and columns"),
+    ):
+        with pytest.raises(InvalidParameter, match=why):
+            settle({**asked, **refused}, GPUS_AND_DEEPSPEED).check()
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("[", "not a JSON object"),
+        ("{}", "has no zero_optimization"),
+        ('{"zero_optimization": {"stage": 2}}', "its stage is 2"),
+        ('{"zero_optimization": {"stage": 3}}', "stage3_gather_16bit_weights_on_model_save"),
+    ],
+)
+def test_a_file_for_deepspeed_is_looked_at_beforehand(tmp_path: Path, text: str, why: str) -> None:
+    """What it says is passed on, unless no whole model would come of it."""
+    asked = {"apply_deepspeed": True, "number_of_gpu_to_use_finetuning": 2, "deepspeed": "zero.json"}
+    settled = settle({**asked, "deepspeed_stage": 3}, GPUS_AND_DEEPSPEED)
+    settled.check()
+    (tmp_path / "zero.json").write_text(text, encoding="utf-8")
+    with pytest.raises(InvalidParameter) as caught:
+        zero_config(settled, tmp_path)
+    assert why in str(caught.value.why)
+    good = {"zero_optimization": {"stage": 3, "stage3_gather_16bit_weights_on_model_save": True}, "x": 1}
+    (tmp_path / "zero.json").write_text(json.dumps(good), encoding="utf-8")
+    assert zero_config(settled, tmp_path) == good
 
 
 def test_values_may_come_in_the_pipelines_own_form() -> None:

@@ -154,7 +154,7 @@ def test_a_process_that_said_nothing_is_judged_by_how_it_ended(
 
     def told(exit_code: int | None, kills: int) -> str:
         step.set_status(StepStatus("Running", 1, 1.0, out_of_memory_kills=3))
-        monkeypatch.setattr("phi_finetune.local.step._kills", lambda: kills)
+        monkeypatch.setattr("phi_finetune.local.recorder._kills", lambda: kills)
         status = verdict(step, exit_code)
         assert status.state == "Failed"
         assert status.failure is not None
