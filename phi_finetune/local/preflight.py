@@ -19,6 +19,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
+from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -205,7 +206,9 @@ def _this_machine(*, whole: bool = False) -> Hardware:
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
     if not size.gpus or size.gpu_memory_gib is None or hidden or version("torch").endswith("+cpu"):
         return processor(whole=whole)
-    return Hardware("cuda", "the GPU", size.gpus, int(size.gpu_memory_gib * _GIB), bf16=True)
+    deepspeed = find_spec("deepspeed") is not None
+    memory = int(size.gpu_memory_gib * _GIB)
+    return Hardware("cuda", "the GPU", size.gpus, memory, bf16=True, deepspeed=deepspeed)
 
 
 def _disk(model: _Model, settled: Settled, hardware: Hardware, data: ChatDataset) -> dict[str, int]:
