@@ -131,8 +131,7 @@ def _arguments(settled: Settled, folder: Path, *, evaluates: bool, zero: Mapping
     if not evaluates:
         chosen |= {"eval_strategy": "no", "load_best_model_at_end": False, "save_strategy": "epoch"}
     if zero is not None:
-        # DeepSpeed finds the processor by itself, and the trainer does not let it where it is told so.
-        chosen |= {"deepspeed": dict(zero), "use_cpu": False}
+        chosen |= {"deepspeed": dict(zero)}
     elif settled.ranks > 1:
         chosen["ddp_backend"] = "gloo" if chosen["use_cpu"] else "nccl"
     return TrainingArguments(output_dir=str(folder), ddp_find_unused_parameters=False, **chosen)
