@@ -132,8 +132,7 @@ def _arguments(settled: Settled, folder: Path, *, evaluates: bool, zero: Mapping
     if not evaluates:
         chosen |= {"eval_strategy": "no", "load_best_model_at_end": False, "save_strategy": "epoch"}
     if zero is not None:
-        # DeepSpeed finds the processor by itself, and the trainer does not let it where it is told so.
-        chosen |= {"deepspeed": dict(zero), "use_cpu": False}
+        chosen |= {"deepspeed": dict(zero)}
     elif settled.ranks > 1:
         chosen["ddp_backend"] = "gloo" if chosen["use_cpu"] else "nccl"
     return TrainingArguments(output_dir=str(folder), ddp_find_unused_parameters=False, **chosen)
@@ -163,11 +162,22 @@ class _Together:
 
     args: Any
     accelerator: Any
+    train_dataset: Rows | Filled
 
     def training_step(self, *given: Any, **named: Any) -> Any:
         """Give the loss of all processes, which the trainer sums up, and not this one's own part."""
         loss = super().training_step(*given, **named)  # type: ignore[misc]
         return self.accelerator.reduce(loss, "mean") if self.args.world_size > 1 else loss
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> LengthGrouped:
+        ranks, rows = self.args.world_size, self.train_dataset
+        at_once = self.args.train_batch_size * ranks
+        return LengthGrouped(
+            (rows.rows if isinstance(rows, Filled) else rows).lengths(),
+            at_once * self.args.gradient_accumulation_steps,
+            seed=self.args.seed,
+            multiple=at_once if ranks > 1 else 1,
+        )
 
     def over_all(self, value: Any, how: Literal["sum", "max"]) -> int:
         """The sum or the greatest of the values of all processes."""
@@ -199,27 +209,15 @@ def _trainer_class() -> Any:
             self.only = WantedOnly(self.model)
             self.seen_tokens: Any = 0
 
-        def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-            arguments, ranks = self.args, self.args.world_size
-            at_once = arguments.train_batch_size * ranks
-            return LengthGrouped(
-                (self.train_dataset.rows if ranks > 1 else self.train_dataset).lengths(),
-                at_once * arguments.gradient_accumulation_steps,
-                seed=arguments.seed,
-                multiple=at_once if ranks > 1 else 1,
-            )
-
         def compute_loss(
             self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
         ) -> Any:
             total, count = self.only.loss_sum(model, inputs)
-            self.seen_tokens = (
-                self.seen_tokens + inputs["attention_mask"].sum()
-            )  # no number yet: a GPU goes on
+            # It is no number yet: a GPU goes on.
+            self.seen_tokens = self.seen_tokens + inputs["attention_mask"].sum()
             # The gradients of the processes are averaged, and the tokens are those of all.
-            return (
-                total * self.args.world_size / (count if num_items_in_batch is None else num_items_in_batch)
-            )
+            share = total * self.args.world_size
+            return share / (count if num_items_in_batch is None else num_items_in_batch)
 
         def evaluate(
             self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"

@@ -237,3 +237,21 @@ def test_every_family_is_trained(family: str, random_phi: Path, tmp_path: Path) 
 def _rows(model: Path, folder: Path) -> Rows:
     prepare(tiny_facts().validation, load_tokenizer(model), folder, "rows")
     return Rows.read(folder, "rows")
+
+
+def test_several_gpus_take_more_each_unless_deepspeed_divides() -> None:
+    """The gradients that they exchange come on top; with DeepSpeed there are parts of most things."""
+    several = {"number_of_gpu_to_use_finetuning": 4, "precision": 16}
+    found = [
+        estimate(PHI_3_MINI, settle(values, GPU_80), GPU_80, longest_row=512)
+        for values in (
+            {"precision": 16},
+            several,
+            {**several, "apply_deepspeed": True},
+            {**several, "apply_deepspeed": True, "deepspeed_stage": 3},
+        )
+    ]
+    one, plain, second, third = (each.total for each in found)
+    assert plain == one + 4 * PHI_3_MINI.parameters
+    assert third < second < one
+    assert found[3].weights * 4 == pytest.approx(found[0].weights)
