@@ -16,7 +16,7 @@ REQUESTS = 22
 """So many does a deployment with one question take, and its end: a test counts them."""
 DELETION = 4
 """So many of them are the end: from the deletion to the look that sees it gone."""
-SUBMISSION = 22
+SUBMISSION = 19
 """So many does a submission take, with a cluster that is made for it."""
 
 

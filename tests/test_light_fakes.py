@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -336,22 +335,18 @@ print(json.dumps([name for name in {HEAVY!r} if name in sys.modules]))
     assert json.loads(done.stdout) == []
 
 
-def test_the_first_one_is_there_at_once(tmp_path: Path) -> None:
-    """From the import to the first job's metrics it takes far less than loading a client of Azure's would.
+def test_the_first_one_is_there_at_once() -> None:
+    """The first job's metrics load a few hundred modules, and neither a client of Azure's nor pandas.
 
-    It took 0.12 s of a processor's time, of the 0.15 s aimed at, when this was written; the bound is for slow machines.
+    That took 0.12 s of a processor's time when this was written; a time is no test, as machines differ.
     """
     code = """
-import time
+import sys
 from phi_finetune.testing import fake_job
 assert fake_job(metrics={"loss": [3.0, 2.0]}).metrics().loss == 2.0
-print(time.process_time())
+print(len(sys.modules), *{"azure", "pandas", "mlflow", "requests"} & set(sys.modules))
 """
-    # As for a user: the first of the runs compiles, and the others find what it compiled.
-    environment = {**os.environ, "PYTHONPYCACHEPREFIX": str(tmp_path), "PYTHONDONTWRITEBYTECODE": ""}
-    command = [sys.executable, "-c", code]
-    took = [
-        float(subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout)
-        for _ in range(4)
-    ]
-    assert min(took) < 0.3, took
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    modules, *slow = done.stdout.split()
+    assert not slow
+    assert int(modules) < 450  # 352, seen on 2026-11-30
