@@ -20,6 +20,7 @@ _KINDS = {
     "train_file_path": "uri_file",
     "validation_file_path": "uri_file",
     "test_file_path": "uri_file",
+    "test_mltable_path": "mltable",
 }
 _THINGS = ("river", "mountain", "city", "lake", "bird", "tree", "poem", "planet")
 _PLACES = ("Europe", "Asia", "Africa", "America", "Oceania")

@@ -9,6 +9,7 @@ import sys
 from datetime import timedelta
 from pathlib import Path
 
+import pipelines
 import pytest
 from azure.ai.ml import command, dsl
 from azure.ai.ml.entities import Environment
@@ -18,6 +19,7 @@ from local_workspaces import SIZE, finetune, programs, told, until, with_program
 import phi_finetune as pf
 from phi_finetune.errors import InvalidParameter, JobCanceled, JobFailed
 from phi_finetune.events import Warned
+from phi_finetune.local.door import folder_of
 from phi_finetune.local.processes import Process, read_process
 from phi_finetune.local.programs import Programs
 
@@ -236,6 +238,18 @@ def test_a_command_is_refused(tmp_path: Path, in_a_pipeline: bool) -> None:
         client.jobs.create_or_update(pipeline() if in_a_pipeline else line)
     assert workspace.jobs() == ()
     assert not (folder / "jobs").exists()
+
+
+def test_an_mltable_is_refused(tmp_path: Path) -> None:
+    """It would not be read: the error says so, and what is read."""
+    workspace = with_programs(tmp_path / "runs", programs(tmp_path / "programs"))
+    table = workspace.register_data(pf.ChatDataset.from_sample()).path
+    opened = folder_of(workspace._handle().session)
+    assert opened is not None
+    answer = pipelines.start(opened.cloud, inputs={"test_mltable_path": table})
+    assert answer.status == 400
+    assert "no MLTable, as input 'test_mltable_path' is: give test_file_path" in str(answer.body)
+    assert workspace.jobs() == ()
 
 
 def test_a_job_canceled_at_once(tmp_path: Path) -> None:

@@ -142,7 +142,7 @@ class Generator:
         )
         if lacking := sorted(map(str, report["missing_keys"])):
             # Else they would be drawn by chance, and the model would answer nonsense.
-            raise ValueError(f"the weights lack {lacking[0]} and {len(lacking)} in all")
+            raise ValueError(f"{len(lacking)} of the weights are missing, {lacking[0]} among them")
         if (path / "adapter").is_dir():
             from peft import PeftModel
 
@@ -291,9 +291,6 @@ class Batch:
     def __init__(self, generator: Generator) -> None:
         self._generator = generator
         self._groups: list[tuple[list[Answer], _State]] = []
-
-    def __len__(self) -> int:
-        return sum(len(answers) for answers, _ in self._groups)
 
     def join(self, answers: Sequence[Answer]) -> None:
         """Take answers in, and draw the first token of each."""

@@ -22,7 +22,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -38,6 +38,8 @@ from phi_finetune.local.reports import from_json
 
 __all__ = ["RunFolder", "folder_name", "tracking_uri"]
 
+_TRAINING: Final = "chat_completion_finetune"
+_EVALUATION: Final = "chat_completion_model_evaluation"
 _SAFE: Final = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"
 
 
@@ -103,7 +105,7 @@ class RunFolder:
             write_whole(making / "job.json", json.dumps(told, indent=1).encode())
             run = {
                 "name": job.name,
-                "steps": programs.steps(job.steps),
+                "steps": list(_with_evaluation(job.steps)),
                 "command": list(programs.step),
             }
             write_whole(making / "run.json", json.dumps(run, indent=1).encode())
@@ -172,6 +174,17 @@ def _metrics(where: Path, began: datetime) -> Iterator[Metric]:
             at = datetime.fromtimestamp(float(told["time"]), UTC)
             after = max(timedelta(0), at - began)
             yield Metric(str(told["key"]), float(told["value"]), int(told["step"]), after)
+
+
+def _with_evaluation(pipeline: Sequence[str]) -> Iterator[str]:
+    """The pipeline's steps, and one after the training that measures what it changed.
+
+    The registry's own has no such step (version 0.0.82, Azure/azureml-assets, 2026-07-23).
+    """
+    for step in pipeline:
+        yield step
+        if step == _TRAINING:
+            yield _EVALUATION
 
 
 def _object(data: bytes) -> Mapping[str, Any]:

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from phi_finetune.emulator.runners.engine import JobReport
 from phi_finetune.local import step as step_program
 from phi_finetune.local.machine import this_machine
+from phi_finetune.local.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from multiprocessing.context import ForkServerProcess
@@ -82,7 +84,8 @@ def start(step: str, folder: Path) -> WarmStep:
     try:
         process.start()
     except EOFError as error:
-        raise OSError(0, "the process that loads torch has ended") from error
+        why = f"the process that loads torch has ended; {folder / 'run_job.txt'} has what it said"
+        raise OSError(0, why) from error
     assert process.pid is not None
     return WarmStep(process.pid, process)
 
@@ -90,4 +93,7 @@ def start(step: str, folder: Path) -> WarmStep:
 def _run(step: str, folder: str) -> None:
     os.setpgid(0, 0)
     os.chdir(folder)
+    # While torch was loaded, the job may have been canceled; nobody waits for this process then.
+    if any(isinstance(event, JobReport) for event in RunFolder(Path(folder)).events()):
+        sys.exit(step_program.CANCELED)
     sys.exit(step_program.main([step, folder]))

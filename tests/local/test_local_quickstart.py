@@ -24,7 +24,7 @@ def test_a_wrong_answer_becomes_a_right_one(tmp_path: Path) -> None:
     assert re.search(r"^after     The animal of Elsin is the \w+\.$", done.stdout, re.MULTILINE)
     right = re.search(r"^right     (\d+) of 36 ", done.stdout, re.MULTILINE)
     assert right is not None
-    assert int(right[1]) >= 25  # a tenth of the runs with another seed stayed below 34 (local.md 2b)
+    assert int(right[1]) >= 25  # seven tenths, which holds with other seeds too (local.md 2b)
     before, after = map(
         float, re.findall(r"^measured  test: perplexity (\S+) before, (\S+) after", done.stdout, re.M)[0]
     )

@@ -18,6 +18,7 @@ from phi_finetune import Conversation, Message
 from phi_finetune.errors import ConfigurationError, MissingDependency
 from phi_finetune.local._needs import require
 from phi_finetune.local.job_folder import Job, JobFolder, StepStatus
+from phi_finetune.local.run_folder import RunFolder
 from phi_finetune.local.step import run, verdict
 from phi_finetune.local.steps import STEPS
 
@@ -257,3 +258,21 @@ def test_an_extra_that_is_missing_is_named() -> None:
     with pytest.raises(MissingDependency, match="no_such_package_here") as caught:
         require("json", "no_such_package_here")
     assert caught.value.next_call == 'pip install "phi-finetune[local]"'
+
+
+def test_a_step_of_a_canceled_job_does_not_begin(tmp_path: Path) -> None:
+    """It may only be made once torch is loaded; by then nobody waits for it."""
+    (tmp_path / "run.json").write_text('{"name": "canceled"}', encoding="utf-8")
+    RunFolder(tmp_path).tell({"state": "Canceled"})
+    script = f"""
+from pathlib import Path
+from phi_finetune.local.warm_steps import start
+if __name__ == "__main__":
+    print(start("ft_nlp_common_validation", Path({str(tmp_path)!r})).wait())
+"""
+    (tmp_path / "start.py").write_text(script, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "start.py")], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "143\n"
+    assert not (tmp_path / "steps").exists()

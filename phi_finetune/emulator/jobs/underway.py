@@ -24,18 +24,26 @@ if TYPE_CHECKING:
 
 __all__ = ["Underway", "check"]
 
+_MLTABLE = "_mltable_path"
+
 
 def check(nodes: Sequence[Node]) -> None:
     """Refuse a job that no engine can run.
 
     Raises:
-        ServiceError: 400, for one that is not a single fine-tune.
+        ServiceError: 400, for one that is not a single fine-tune, or whose rows are in an MLTable.
     """
     if len(nodes) != 1 or isinstance(nodes[0].work, CommandSpec):
         raise invalid(
             "This workspace runs its jobs on one machine, and fine-tuning pipelines alone, one in each job: no "
             "commands, and no pipelines of several components."
         )
+    for name in nodes[0].inputs:
+        if name.endswith(_MLTABLE):
+            wanted = name.replace(_MLTABLE, "_file_path")
+            raise invalid(
+                f"This workspace reads no MLTable, as input '{name}' is: give {wanted}, JSON lines."
+            )
 
 
 @dataclass
