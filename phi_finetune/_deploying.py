@@ -20,7 +20,7 @@ from phi_finetune._names import digest, slug
 from phi_finetune._waiting import Look, Patience, wait_for
 from phi_finetune.compute import check_gpu_size
 from phi_finetune.deployments import AuthMode, check_name, deployment_from_arm, same_model
-from phi_finetune.endpoints import Endpoint, from_arm, lease_longer
+from phi_finetune.endpoints import Endpoint, deployments_of, from_arm, lease_longer
 from phi_finetune.errors import (
     DeadlineExceeded,
     DeploymentFailed,
@@ -172,7 +172,7 @@ def _deploy_there(
     there = from_arm(found, client)
     _check_serves(there, model, spec.instance_type)
     there = lease_longer(client, _wait_until_made(client, there.name, timeout), endpoint.tags)
-    deployments = there.deployments()
+    deployments = deployments_of(client, there.name)
     if not deployments:
         # An earlier call was cut off before it had a machine; all that bills will be this call's.
         return _deploy_anew(client, there.name, spec, timeout, None)

@@ -247,14 +247,7 @@ class Endpoint(WithoutHandle):
 
     def deployments(self) -> tuple[Deployment, ...]:
         """What is deployed behind it."""
-        from phi_finetune._azure.endpoints import list_deployments
-
-        call = self._limited()
-        traffic = call.refresh().traffic
-        return tuple(
-            deployment_from_arm(item, self.name, traffic)
-            for item in list_deployments(call._handle(), self.name)
-        )
+        return deployments_of(self._limited()._handle(), self.name)
 
     def deploy(
         self,
@@ -443,6 +436,14 @@ def from_arm(body: Mapping[str, Any], client: Client, *, created_here: bool = Fa
         created_here=created_here,
         client=client,
     )
+
+
+def deployments_of(client: Client, endpoint: str) -> tuple[Deployment, ...]:
+    """What is deployed behind an endpoint; unlike the endpoint's own verb, it keeps to the client's limit of time."""
+    from phi_finetune._azure.endpoints import get_endpoint, list_deployments
+
+    traffic = from_arm(get_endpoint(client, endpoint), client).traffic
+    return tuple(deployment_from_arm(item, endpoint, traffic) for item in list_deployments(client, endpoint))
 
 
 def lease_longer(client: Client, there: Endpoint, tags: Mapping[str, str]) -> Endpoint:

@@ -10,7 +10,7 @@ from functools import partial
 
 import pipelines
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tuning import SIZE, data, trained
 from verbs import VERBS
@@ -199,6 +199,7 @@ def test_no_call_outlasts_its_timeout(call: str, trouble: str, limit_s: int) -> 
     trouble=st.sampled_from(sorted(TROUBLES)),
     limit=st.timedeltas(timedelta(seconds=1), timedelta(days=1)),
 )
+@example("RegisteredModel.deploy, once more", "each request asked for twice", timedelta(seconds=182))
 @settings(max_examples=40)
 def test_no_timeout_is_outlasted(call: str, trouble: str, limit: timedelta) -> None:
     """From a second to a day."""
