@@ -11,6 +11,9 @@ nox.needs_version = ">=2024.4.15"
 nox.options.default_venv_backend = "uv|virtualenv"
 LONG = ("crashes", "processes", "sockets", "state_machine", "threads")
 
+BESIDE = ("-n", "auto", "--dist", "worksteal")
+"""Tests run beside each other, as many at once as there are processors; a later ``-n 0`` undoes it."""
+
 nox.options.sessions = ["lint", "typing", "tests", "examples", "docs"]
 
 LOCK = "requirements.lock"
@@ -61,7 +64,7 @@ def quickstart(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run the tests against the installed wheel; arguments after ``--`` go to pytest."""
     _install(session, "--group", "test", ".[plot]")
-    session.run("pytest", *session.posargs)
+    session.run("pytest", *BESIDE, *session.posargs)
 
 
 def _run_local(session: nox.Session, *arguments: str) -> None:
@@ -69,7 +72,7 @@ def _run_local(session: nox.Session, *arguments: str) -> None:
     _install_local(session, "--group", "test", "trl>=1.16,<2")
     # In the environment, since the hub's client reads these as it is imported.
     settings = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
-    session.run("pytest", "tests/local", *arguments, env=settings)
+    session.run("pytest", "tests/local", *BESIDE, *arguments, env=settings)
 
 
 def _install_local(session: nox.Session, *what: str) -> None:

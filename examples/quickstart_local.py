@@ -1,6 +1,7 @@
 """The whole life of a fine-tune for real, on this machine: trained, measured, served, asked, and nothing left running.
 
-It needs the extra ``local``, and no account, network or GPU. What it makes is kept where a folder is named.
+It needs the extra ``local``, and no account, network or GPU. What it makes is kept where a folder is named; a second
+run there begins with the tiny model of the first.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ def main(folder: Path) -> None:
     ws = pf.Workspace.local(folder / "workspace", on_event=say)
     (machine,) = ws.gpu_skus()
     print(f"machine   {machine.cores} cores, {machine.gpus} GPUs")
-    weights = pf.local.make_tiny_phi(folder / "tiny-phi")
+    weights = folder / "tiny-phi"
+    if not weights.exists():
+        pf.local.make_tiny_phi(weights)
     base = pf.local.add_model(ws, weights, name="tiny-phi")
     facts = pf.local.tiny_facts()
     data = pf.ChatDataset.from_records(facts.train, facts.validation, facts.test, name="town-facts")

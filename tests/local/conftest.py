@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from local_jobs import job_of
 
 from phi_finetune.local import make_tiny_phi
@@ -59,11 +61,30 @@ def random_phi(tmp_path_factory: pytest.TempPathFactory, one_thread: None) -> Pa
 
 
 @pytest.fixture(scope="session")
-def tuned(tmp_path_factory: pytest.TempPathFactory, one_thread: None) -> JobFolder:
-    """A job whose steps have all run, on a base that had learned."""
-    place = tmp_path_factory.mktemp("tuned")
-    folder = job_of(place / "job", make_tiny_phi(place / "base"))
-    for name in STEPS:
-        status = run(name, folder)
-        assert status.state == "Completed", folder.step(name).log.read_text(encoding="utf-8")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that is the same for all processes that run tests beside each other."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared"
+    folder.mkdir(exist_ok=True)
     return folder
+
+
+@pytest.fixture(scope="session")
+def learned_phi(shared: Path, one_thread: None) -> Path:
+    """A tiny model that has learned, as its maker leaves it."""
+    with FileLock(shared / "learned.lock"):
+        made = shared / "learned"
+        return made if made.exists() else make_tiny_phi(made)
+
+
+@pytest.fixture(scope="session")
+def tuned(shared: Path, learned_phi: Path) -> JobFolder:
+    """A job whose steps have all run, on a base that had learned."""
+    with FileLock(shared / "tuned.lock"):
+        if (shared / "tuned").exists():
+            return JobFolder(shared / "tuned")
+        folder = job_of(shared / "tuned", learned_phi)
+        for name in STEPS:
+            status = run(name, folder)
+            assert status.state == "Completed", folder.step(name).log.read_text(encoding="utf-8")
+        return folder

@@ -10,8 +10,9 @@ from pathlib import Path
 EXAMPLE = Path(__file__).parents[2] / "examples" / "quickstart_local.py"
 
 
-def test_a_wrong_answer_becomes_a_right_one(tmp_path: Path) -> None:
+def test_a_wrong_answer_becomes_a_right_one(tmp_path: Path, learned_phi: Path) -> None:
     """The base does not know the facts; the tuned model answers most questions that it was not trained on."""
+    (tmp_path / "tiny-phi").symlink_to(learned_phi)
     done = subprocess.run(
         [sys.executable, str(EXAMPLE), str(tmp_path)],
         capture_output=True,
