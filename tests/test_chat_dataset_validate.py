@@ -413,7 +413,7 @@ def _passes(use: Callable[[], object]) -> bool:
 def lines(draw: st.DrawFn) -> bytes:
     """A line of JSON, good or a little damaged, in one of the usual layouts."""
     text = st.sampled_from(
-        ["a", "", " ", "x\n", "\u00e9", '"role": "user"', "\\", "7", "\ud83d\ude00", "\u3000"]
+        ["a", "", " ", "x\n", "\n\t ", "\u00e9", '"role": "user"', "\\", "7", "\ud83d\ude00", "\u3000"]
     )
     message = st.fixed_dictionaries(
         {
@@ -506,6 +506,28 @@ def test_what_is_in_doubt_is_not_plain(content: bytes, place: int) -> None:
     line = json.dumps(turns("Q", "A")).encode() + b"\n"
     assert plain_lines(line, must_end_answered=True)
     assert not plain_lines(line.replace((b'"Q"', b'"A"')[place], content), must_end_answered=True)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "\\na",
+        " a",
+        '\\"a\\"',
+        "\\\\",
+        "\\u3000a",
+        "\\u200b",
+        "\\ud83d\\ude00",
+        "\u00e9",
+        "\u3000a",
+        "a\u2028",
+    ],
+)
+def test_a_text_that_begins_oddly_is_plain(content: str) -> None:
+    """It is read alone, so that the rows around it need not be."""
+    line = b'{"messages": [{"role": "user", "content": "%b"}, {"role": "assistant", "content": "a"}]}\n'
+    assert plain_lines(line % content.encode() * 3, must_end_answered=True) == 3
+    assert not plain_lines(line % content.encode() + line % b" ", must_end_answered=True)
 
 
 @pytest.mark.parametrize(

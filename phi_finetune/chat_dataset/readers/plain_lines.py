@@ -115,6 +115,11 @@ def _decoder() -> msgspec.json.Decoder[_Line]:
     return msgspec.json.Decoder(_Line)
 
 
+@cache
+def _text_decoder() -> msgspec.json.Decoder[str]:
+    return msgspec.json.Decoder(str)
+
+
 def plain_lines(block: bytes, *, must_end_answered: bool) -> int:
     """How many lines there are, if all of them surely keep all rules and are nothing out of the ordinary; else 0.
 
@@ -124,8 +129,8 @@ def plain_lines(block: bytes, *, must_end_answered: bool) -> int:
         block: A line or several, each with its line feed.
         must_end_answered: Whether the last turn must be the assistant's.
     """
-    # The decoder does not look whether a text that it passes over is UTF-8; ASCII is.
-    if not block.isascii() or len(block) > HUGE_CHARACTERS:
+    # The decoder does not look whether a text that it passes over is UTF-8.
+    if len(block) > HUGE_CHARACTERS or not _is_utf_8(block):
         return 0
     at = block.find(_MESSAGES)
     layout = _LAYOUTS.get(block[at + 10 : at + 16])
@@ -146,8 +151,18 @@ def plain_lines(block: bytes, *, must_end_answered: bool) -> int:
     return len(rows) if _are_plain(rows, block, frames) else 0
 
 
+def _is_utf_8(block: bytes) -> bool:
+    if block.isascii():
+        return True
+    try:
+        block.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 def _are_plain(rows: Sequence[_Line], block: bytes, frames: _Frames) -> bool:
-    """Whether the rows, put into their frames, are the block, and all their texts begin well."""
+    """Whether the rows, put into their frames, are the block, and no content is blank."""
     whole: list[bytes | msgspec.Raw] = []
     texts: list[msgspec.Raw] = []
     for row in rows:
@@ -165,14 +180,18 @@ def _are_plain(rows: Sequence[_Line], block: bytes, frames: _Frames) -> bool:
             pieces[frame.prompt_id] = row.prompt_id
         whole += pieces
         texts += contents
-    return b"".join(whole) == block and _begin_well(texts)
+    return b"".join(whole) == block and _say_something(texts)
 
 
-def _begin_well(texts: Sequence[msgspec.Raw]) -> bool:
+def _say_something(texts: Sequence[msgspec.Raw]) -> bool:
+    """Whether they are texts, and none is blank. Nearly all are seen by how they begin, and the rest is read."""
     try:
-        return _WELL_BEGUN.issuperset(map(_first_two, texts))
-    except error:  # a digit
+        if _WELL_BEGUN.issuperset(map(_first_two, texts)):
+            return True
+        rest = [_text_decoder().decode(text) for text in texts if _first_two(text) not in _WELL_BEGUN]
+    except (error, msgspec.ValidationError):  # a number, or something else that is no text
         return False
+    return all(rest) and not any(map(str.isspace, rest))
 
 
 @cache
