@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from phi_finetune.chat_dataset import ChatDataset, Conversation, Message, Problem, SplitName
@@ -421,7 +421,9 @@ def lines(draw: st.DrawFn) -> bytes:
             "content": text | st.sampled_from([7, None, [1], {"content": "a"}]),
         }
     )
-    messages = draw(st.lists(message, max_size=4) | st.sampled_from([turns("a", "b")["messages"]] * 3))
+    in_turn = st.lists(text, min_size=2, max_size=4).map(lambda texts: turns(*texts)["messages"])
+    good = turns("a", "b")["messages"]
+    messages = draw(st.lists(message, max_size=4) | in_turn | st.sampled_from([good, good, good[::-1]]))
     if draw(st.booleans()):
         messages = [dict(reversed(each.items())) for each in messages]
     record = draw(
@@ -442,9 +444,10 @@ def lines(draw: st.DrawFn) -> bytes:
     at = draw(st.integers(0, len(line)))
     hit = line.find(b'"role"', at)
     line = line[:hit] + damage + line[hit:] if hit >= 0 else line
-    return line + draw(st.sampled_from([b"\n", b"\r\n", b"", b" \n", b"x\n"]))
+    return line + draw(st.sampled_from([*[b"\n"] * 6, b"\r\n", b"", b" \n", b"x\n"]))
 
 
+@settings(max_examples=1000)
 @given(lines(), st.booleans())
 def test_a_plain_line_keeps_the_rules(line: bytes, answered: bool) -> None:
     """What is passed without reading its texts would pass the strict parser too."""
