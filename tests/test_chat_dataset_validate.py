@@ -497,6 +497,20 @@ def test_the_usual_layouts_are_plain(compact: bool, content_first: bool, extra: 
     assert plain_lines(line, must_end_answered=False)
 
 
+def test_lines_with_a_prompt_and_without_are_plain_together() -> None:
+    """As a data set made of several may have them."""
+    extras: list[dict[str, Any]] = [
+        {},
+        {"prompt": "a"},
+        {"prompt_id": "x"},
+        {"prompt": "a", "prompt_id": "x"},
+    ]
+    rows = [{**turns("a", "b"), **extra} for extra in extras]
+    block = b"".join(json.dumps(row).encode() + b"\n" for row in rows)
+    assert plain_lines(block, must_end_answered=True) == 4
+    assert not plain_lines(block.replace(b'"prompt": "a"', b'"prompt": "b"'), must_end_answered=True)
+
+
 @pytest.mark.parametrize(
     "content",
     [b'""', b'" "', b'"\\n"', b'"\\u3000"', "\"\u3000\"".encode(), b"7", b"78", b"null", b"true", b'["a"]', b'{"a": 1}',

@@ -35,7 +35,10 @@ _LAYOUTS: Final[dict[bytes, _Layout]] = {
     b':[{"ro': (":", ",", False),
 }
 """What comes after ``"messages"``, the two separators, and whether the content stands before the role."""
-_KEPT_FRAMES: Final = 256
+_Parts: TypeAlias = tuple[int, bool, bool]
+"""How many turns a line has, whether it has a prompt, and whether the prompt has an id."""
+_KEPT_TURNS: Final = 256
+"""Frames of longer lines are made anew."""
 _first_two: Final = Struct("=H").unpack_from
 _WELL_BEGUN: Final = frozenset(
     (int.from_bytes(bytes((ord('"'), code)), sys.byteorder),)
@@ -81,32 +84,28 @@ class _Shape:
     Attributes:
         layout: How they are written.
         first: Whether the messages stand first in a line, before the prompt and its id.
-        has_prompt: Whether there is a prompt.
-        has_prompt_id: Whether it has an id.
         has_system: Whether the first turn is the system's; None where the last is the assistant's, so that turns come
             in pairs and an odd one is the system's.
     """
 
     layout: _Layout
     first: bool
-    has_prompt: bool
-    has_prompt_id: bool
     has_system: bool | None
 
 
-class _Frames(dict[int, _Frame | None]):
-    """The frames of a shape by the number of turns; None where there are too few."""
+class _Frames(dict[_Parts, _Frame | None]):
+    """The frames of a shape by the parts of a line; None where there are too few turns."""
 
     def __init__(self, shape: _Shape) -> None:
         super().__init__()
         self._shape = shape
 
-    def __missing__(self, turns: int) -> _Frame | None:
-        has_system = self._shape.has_system
+    def __missing__(self, parts: _Parts) -> _Frame | None:
+        turns, has_system = parts[0], self._shape.has_system
         system = turns % 2 == 1 if has_system is None else has_system
-        frame = _frame(self._shape, turns, system) if turns - system >= 2 else None
-        if turns < _KEPT_FRAMES:
-            self[turns] = frame
+        frame = _frame(self._shape, parts, system) if turns - system >= 2 else None
+        if turns < _KEPT_TURNS:
+            self[parts] = frame
         return frame
 
 
@@ -146,9 +145,7 @@ def plain_lines(block: bytes, *, must_end_answered: bool) -> int:
         has_system = b'"role"%b"system"' % layout[0].encode() in block
     else:
         return 0
-    has_prompt, has_prompt_id = rows[0].prompt is not UNSET, rows[0].prompt_id is not UNSET
-    frames = _frames(layout, at == 1, has_prompt, has_prompt_id, has_system)
-    return len(rows) if _are_plain(rows, block, frames) else 0
+    return len(rows) if _are_plain(rows, block, _frames(layout, at == 1, has_system)) else 0
 
 
 def _is_utf_8(block: bytes) -> bool:
@@ -167,17 +164,16 @@ def _are_plain(rows: Sequence[_Line], block: bytes, frames: _Frames) -> bool:
     texts: list[msgspec.Raw] = []
     for row in rows:
         contents = [turn.content for turn in row.messages]
-        frame = frames[len(contents)]
+        prompt_id = row.prompt_id
+        frame = frames[len(contents), row.prompt is not UNSET, prompt_id is not UNSET]
         if frame is None:
             return False
         pieces = frame.pieces.copy()
         pieces[frame.contents] = contents
         if frame.prompt is not None:
             pieces[frame.prompt] = contents[frame.asked]
-        if frame.prompt_id is not None:
-            if row.prompt_id is UNSET:
-                return False
-            pieces[frame.prompt_id] = row.prompt_id
+        if frame.prompt_id is not None and prompt_id is not UNSET:
+            pieces[frame.prompt_id] = prompt_id
         whole += pieces
         texts += contents
     return b"".join(whole) == block and _say_something(texts)
@@ -195,26 +191,26 @@ def _say_something(texts: Sequence[msgspec.Raw]) -> bool:
 
 
 @cache
-def _frames(
-    layout: _Layout, first: bool, has_prompt: bool, has_prompt_id: bool, has_system: bool | None
-) -> _Frames:
-    return _Frames(_Shape(layout, first, has_prompt, has_prompt_id, has_system))
+def _frames(layout: _Layout, first: bool, has_system: bool | None) -> _Frames:
+    return _Frames(_Shape(layout, first, has_system))
 
 
-def _frame(shape: _Shape, turns: int, system: bool) -> _Frame:
-    """The frame of a line with so many turns."""
-    pieces = re.split(f"([{_GAPS}])", _line(shape, turns, system))
+def _frame(shape: _Shape, parts: _Parts, system: bool) -> _Frame:
+    """The frame of a line of these parts."""
+    turns, has_prompt, has_prompt_id = parts
+    pieces = re.split(f"([{_GAPS}])", _line(shape, parts, system))
     begin = pieces.index(_CONTENT)
     return _Frame(
         [piece.encode() for piece in pieces],
         slice(begin, begin + 2 * turns, 2),
-        pieces.index(_PROMPT) if shape.has_prompt else None,
-        pieces.index(_PROMPT_ID) if shape.has_prompt_id else None,
+        pieces.index(_PROMPT) if has_prompt else None,
+        pieces.index(_PROMPT_ID) if has_prompt_id else None,
         int(system),
     )
 
 
-def _line(shape: _Shape, turns: int, system: bool) -> str:
+def _line(shape: _Shape, parts: _Parts, system: bool) -> str:
+    turns, *named = parts
     colon, comma, content_first = shape.layout
     roles = ["assistant" if (turn - system) % 2 else "user" for turn in range(turns)]
     if system:
@@ -223,6 +219,5 @@ def _line(shape: _Shape, turns: int, system: bool) -> str:
     pairs = ((content, f'"role"{colon}"{role}"')[:: 1 if content_first else -1] for role in roles)
     messages = f'"messages"{colon}[{comma.join(f"{{{comma.join(pair)}}}" for pair in pairs)}]'
     prompts = [f'"prompt"{colon}{_PROMPT}', f'"prompt_id"{colon}{_PROMPT_ID}']
-    named = shape.has_prompt, shape.has_prompt_id
     others = [pair for pair, is_there in zip(prompts, named, strict=True) if is_there]
     return f"{{{comma.join([messages, *others] if shape.first else [*others, messages])}}}\n"
