@@ -44,7 +44,11 @@ def refusal(path: Path, first: int | None = None) -> InvalidData:
     return error
 
 
-@given(sizes=st.lists(st.integers(0, 35), min_size=1, max_size=5), group=st.integers(1, 12), data=st.data())
+@given(
+    sizes=st.lists(st.integers(0, 35) | st.sampled_from([49, 50, 51, 120]), min_size=1, max_size=5),
+    group=st.integers(1, 12),
+    data=st.data(),
+)
 def test_the_first_rows_are_read_from_the_row_groups_that_hold_them(
     tmp_path_factory: pytest.TempPathFactory, sizes: list[int], group: int, data: st.DataObject
 ) -> None:
@@ -85,12 +89,24 @@ def test_files_after_the_last_row_are_not_opened(tmp_path: Path) -> None:
 
 
 def test_batches_are_of_a_thousand_rows_and_of_the_columns_in_their_order(tmp_path: Path) -> None:
-    """Across row groups of any size."""
+    """Across row groups of any size; but for the first few, which are there soon."""
     path = write(tmp_path / "a.parquet", range(2500), group=2500)
     batches = list(shards.batches(shards.plan([path], 2200), ["text", "number"]))
-    assert [batch.num_rows for batch in batches] == [1000, 1000, 200]
+    assert [batch.num_rows for batch in batches] == [50, 950, 1000, 200]
     assert {tuple(batch.schema.names) for batch in batches} == {("text", "number")}
     assert next(shards.batches(shards.plan([path]))).schema.names == ["number", "text"]
+
+
+@given(rows=st.integers(0, 2300), group=st.integers(1, 900), first=st.none() | st.integers(0, 2300))
+def test_the_first_few_rows_come_once(
+    tmp_path_factory: pytest.TempPathFactory, rows: int, group: int, first: int | None
+) -> None:
+    """Though decoding begins anew after them; and all rows come in their order."""
+    path = write(tmp_path_factory.mktemp("few") / "a.parquet", range(rows), group=group)
+    batches = list(shards.batches(shards.plan([path], first), ["number"]))
+    expected = list(range(rows if first is None else min(first, rows)))
+    assert [number for batch in batches for number in batch.column(0).to_pylist()] == expected
+    assert [batch.num_rows for batch in batches[:1]] == [min(50, len(expected))][: len(expected)]
 
 
 def test_a_file_is_closed_when_the_reading_ends(tmp_path: Path) -> None:

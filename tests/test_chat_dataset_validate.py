@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from phi_finetune.chat_dataset import ChatDataset, Conversation, Message, Problem, SplitName
@@ -413,7 +413,7 @@ def _passes(use: Callable[[], object]) -> bool:
 def lines(draw: st.DrawFn) -> bytes:
     """A line of JSON, good or a little damaged, in one of the usual layouts."""
     text = st.sampled_from(
-        ["a", "", " ", "x\n", "\u00e9", '"role": "user"', "\\", "7", "\ud83d\ude00", "\u3000"]
+        ["a", "", " ", "x\n", "\n\t ", "\u00e9", '"role": "user"', "\\", "7", "\ud83d\ude00", "\u3000"]
     )
     message = st.fixed_dictionaries(
         {
@@ -421,7 +421,9 @@ def lines(draw: st.DrawFn) -> bytes:
             "content": text | st.sampled_from([7, None, [1], {"content": "a"}]),
         }
     )
-    messages = draw(st.lists(message, max_size=4) | st.sampled_from([turns("a", "b")["messages"]] * 3))
+    in_turn = st.lists(text, min_size=2, max_size=4).map(lambda texts: turns(*texts)["messages"])
+    good = turns("a", "b")["messages"]
+    messages = draw(st.lists(message, max_size=4) | in_turn | st.sampled_from([good, good, good[::-1]]))
     if draw(st.booleans()):
         messages = [dict(reversed(each.items())) for each in messages]
     record = draw(
@@ -442,9 +444,10 @@ def lines(draw: st.DrawFn) -> bytes:
     at = draw(st.integers(0, len(line)))
     hit = line.find(b'"role"', at)
     line = line[:hit] + damage + line[hit:] if hit >= 0 else line
-    return line + draw(st.sampled_from([b"\n", b"\r\n", b"", b" \n", b"x\n"]))
+    return line + draw(st.sampled_from([*[b"\n"] * 6, b"\r\n", b"", b" \n", b"x\n"]))
 
 
+@settings(max_examples=1000)
 @given(lines(), st.booleans())
 def test_a_plain_line_keeps_the_rules(line: bytes, answered: bool) -> None:
     """What is passed without reading its texts would pass the strict parser too."""
@@ -494,6 +497,20 @@ def test_the_usual_layouts_are_plain(compact: bool, content_first: bool, extra: 
     assert plain_lines(line, must_end_answered=False)
 
 
+def test_lines_with_a_prompt_and_without_are_plain_together() -> None:
+    """As a data set made of several may have them."""
+    extras: list[dict[str, Any]] = [
+        {},
+        {"prompt": "a"},
+        {"prompt_id": "x"},
+        {"prompt": "a", "prompt_id": "x"},
+    ]
+    rows = [{**turns("a", "b"), **extra} for extra in extras]
+    block = b"".join(json.dumps(row).encode() + b"\n" for row in rows)
+    assert plain_lines(block, must_end_answered=True) == 4
+    assert not plain_lines(block.replace(b'"prompt": "a"', b'"prompt": "b"'), must_end_answered=True)
+
+
 @pytest.mark.parametrize(
     "content",
     [b'""', b'" "', b'"\\n"', b'"\\u3000"', "\"\u3000\"".encode(), b"7", b"78", b"null", b"true", b'["a"]', b'{"a": 1}',
@@ -506,6 +523,28 @@ def test_what_is_in_doubt_is_not_plain(content: bytes, place: int) -> None:
     line = json.dumps(turns("Q", "A")).encode() + b"\n"
     assert plain_lines(line, must_end_answered=True)
     assert not plain_lines(line.replace((b'"Q"', b'"A"')[place], content), must_end_answered=True)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "\\na",
+        " a",
+        '\\"a\\"',
+        "\\\\",
+        "\\u3000a",
+        "\\u200b",
+        "\\ud83d\\ude00",
+        "\u00e9",
+        "\u3000a",
+        "a\u2028",
+    ],
+)
+def test_a_text_that_begins_oddly_is_plain(content: str) -> None:
+    """It is read alone, so that the rows around it need not be."""
+    line = b'{"messages": [{"role": "user", "content": "%b"}, {"role": "assistant", "content": "a"}]}\n'
+    assert plain_lines(line % content.encode() * 3, must_end_answered=True) == 3
+    assert not plain_lines(line % content.encode() + line % b" ", must_end_answered=True)
 
 
 @pytest.mark.parametrize(

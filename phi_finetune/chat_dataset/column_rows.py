@@ -16,6 +16,7 @@ from phi_finetune.chat_dataset.parts import lines_of
 from phi_finetune.chat_dataset.read_ahead import read_ahead
 from phi_finetune.chat_dataset.readers.plain_lines import HUGE_CHARACTERS
 from phi_finetune.chat_dataset.readers.tables import Table, batch_values
+from phi_finetune.chat_dataset.shards import FEW_ROWS
 from phi_finetune.chat_dataset.sources import Rows, reads_messages
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ __all__ = ["ColumnRows"]
 
 _ROLES: Final = ("system", "user", "assistant")
 _SYSTEM, _USER, _ASSISTANT = range(3)
-_FEW_ROWS: Final = 50
 
 
 @attrs.frozen
@@ -106,9 +106,9 @@ def _is_ordinary(line: bytes) -> bool:
 def _few_first(batches: Iterator[RecordBatch]) -> Iterator[RecordBatch]:
     """The same rows, a few of them first: who only looks at those does not wait for a thousand."""
     for batch in islice(batches, 1):
-        yield batch.slice(0, _FEW_ROWS)
-        if batch.num_rows > _FEW_ROWS:
-            yield batch.slice(_FEW_ROWS)
+        yield batch.slice(0, FEW_ROWS)
+        if batch.num_rows > FEW_ROWS:
+            yield batch.slice(FEW_ROWS)
     yield from batches
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from io import BytesIO
+from itertools import repeat
 from typing import Protocol
 
 import attrs
@@ -77,7 +78,7 @@ class LineRows(Rows[Lines]):
         for block in reader.line_blocks():
             plain = plain_lines(block, must_end_answered=self.must_end_answered)
             if plain:
-                yield from ((label, number, None) for number in range(first, first + plain))
+                yield from zip(repeat(label), range(first, first + plain), repeat(None, plain))
                 first += plain
                 continue
             number = first - 1

@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     from pyarrow import NativeFile, RecordBatch, Schema
     from pyarrow.parquet import ParquetFile
 
-__all__ = ["Piece", "Plan", "batches", "footer_rows", "plan", "row_count", "schema"]
+__all__ = ["FEW_ROWS", "Piece", "Plan", "batches", "footer_rows", "plan", "row_count", "schema"]
 
 _BATCH_ROWS: Final = 1000
+FEW_ROWS: Final = 50
+"""The first rows of a file that come alone."""
 _READ_BYTES: Final = 1024 * 1024
 """What of a column is read at a time: a row group need not be held whole, however large it is (data.md 2.3)."""
 _MARK: Final = b"PAR1"
@@ -114,7 +116,8 @@ def plan(paths: Sequence[Path], first: int | None = None) -> Plan:
 def batches(plan: Plan, columns: Sequence[str] | None = None) -> Iterator[RecordBatch]:
     """Read the rows of a plan, 1,000 at a time at most, on the caller's thread and in flat memory.
 
-    A file is closed when its last row was given, and when the iterator is closed or dropped.
+    The first batch of a file is of a few: who only looks at those does not wait until a thousand are decoded. The
+    file is closed when its last row was given, and when the iterator is closed or dropped.
 
     Args:
         plan: Which rows.
@@ -160,24 +163,35 @@ def _piece(path: Path, file: ParquetFile, most: int | None) -> Piece:
 
 
 def _read(piece: Piece, columns: Sequence[str] | None) -> Iterator[RecordBatch]:
-    left = piece.rows
+    few = min(FEW_ROWS, piece.rows)
     with _opened(piece.path) as file:
         _check_columns(file, columns, piece)
+        yield from _decoded(file, piece, columns, FEW_ROWS, range(few))
+        yield from _decoded(file, piece, columns, _BATCH_ROWS, range(few, piece.rows))
+
+
+def _decoded(
+    file: ParquetFile, piece: Piece, columns: Sequence[str] | None, size: int, rows: range
+) -> Iterator[RecordBatch]:
+    """Some of a piece's rows; decoding begins with its first, whichever they are."""
+    with _refusing(str(piece.path)):
+        found = file.iter_batches(
+            batch_size=max(1, min(size, piece.rows)),
+            row_groups=list(piece.row_groups),
+            columns=None if columns is None else list(columns),
+            use_threads=False,
+        )
+    at = 0
+    while rows and at < rows.stop:
         with _refusing(str(piece.path)):
-            found = file.iter_batches(
-                batch_size=max(1, min(_BATCH_ROWS, piece.rows)),
-                row_groups=list(piece.row_groups),
-                columns=None if columns is None else list(columns),
-                use_threads=False,
-            )
-        while left:
-            with _refusing(str(piece.path)):
-                batch = next(found, None)
-            if batch is None:
-                raise Fault("broken-parquet").error(str(piece.path))
-            batch = batch.slice(0, left)
-            left -= batch.num_rows
-            yield batch if columns is None else batch.select(list(columns))
+            batch = next(found, None)
+        if batch is None:
+            raise Fault("broken-parquet").error(str(piece.path))
+        begin, end = max(rows.start, at), min(rows.stop, at + batch.num_rows)
+        if begin < end:
+            wanted = batch.slice(begin - at, end - begin)
+            yield wanted if columns is None else wanted.select(list(columns))
+        at += batch.num_rows
 
 
 def _check_columns(file: ParquetFile, columns: Sequence[str] | None, piece: Piece) -> None:

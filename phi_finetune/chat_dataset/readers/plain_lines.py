@@ -12,12 +12,13 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Sequence
-from functools import cache, lru_cache
+from functools import cache
 from struct import Struct, error
 from typing import Final, TypeAlias
 
 import attrs
 import msgspec
+from msgspec import UNSET, UnsetType
 
 __all__ = ["HUGE_CHARACTERS", "plain_lines"]
 
@@ -34,6 +35,10 @@ _LAYOUTS: Final[dict[bytes, _Layout]] = {
     b':[{"ro': (":", ",", False),
 }
 """What comes after ``"messages"``, the two separators, and whether the content stands before the role."""
+_Parts: TypeAlias = tuple[int, bool, bool]
+"""How many turns a line has, whether it has a prompt, and whether the prompt has an id."""
+_KEPT_TURNS: Final = 256
+"""Frames of longer lines are made anew."""
 _first_two: Final = Struct("=H").unpack_from
 _WELL_BEGUN: Final = frozenset(
     (int.from_bytes(bytes((ord('"'), code)), sys.byteorder),)
@@ -49,8 +54,8 @@ class _Turn(msgspec.Struct, gc=False):
 
 class _Line(msgspec.Struct, gc=False):
     messages: list[_Turn]
-    prompt: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-    prompt_id: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    prompt: msgspec.Raw | UnsetType = UNSET
+    prompt_id: msgspec.Raw | UnsetType = UNSET
 
 
 @attrs.frozen
@@ -62,17 +67,56 @@ class _Frame:
         contents: Where the turns' contents go.
         prompt: Where the prompt goes; None without one.
         prompt_id: Where the prompt's id goes.
+        asked: Which of the contents is what the user says first.
     """
 
-    pieces: list[bytes]
+    pieces: list[bytes | msgspec.Raw]
     contents: slice
     prompt: int | None
     prompt_id: int | None
+    asked: int
+
+
+@attrs.frozen
+class _Shape:
+    """What the lines of a block have in common.
+
+    Attributes:
+        layout: How they are written.
+        first: Whether the messages stand first in a line, before the prompt and its id.
+        has_system: Whether the first turn is the system's; None where the last is the assistant's, so that turns come
+            in pairs and an odd one is the system's.
+    """
+
+    layout: _Layout
+    first: bool
+    has_system: bool | None
+
+
+class _Frames(dict[_Parts, _Frame | None]):
+    """The frames of a shape by the parts of a line; None where there are too few turns."""
+
+    def __init__(self, shape: _Shape) -> None:
+        super().__init__()
+        self._shape = shape
+
+    def __missing__(self, parts: _Parts) -> _Frame | None:
+        turns, has_system = parts[0], self._shape.has_system
+        system = turns % 2 == 1 if has_system is None else has_system
+        frame = _frame(self._shape, parts, system) if turns - system >= 2 else None
+        if turns < _KEPT_TURNS:
+            self[parts] = frame
+        return frame
 
 
 @cache
 def _decoder() -> msgspec.json.Decoder[_Line]:
     return msgspec.json.Decoder(_Line)
+
+
+@cache
+def _text_decoder() -> msgspec.json.Decoder[str]:
+    return msgspec.json.Decoder(str)
 
 
 def plain_lines(block: bytes, *, must_end_answered: bool) -> int:
@@ -84,8 +128,8 @@ def plain_lines(block: bytes, *, must_end_answered: bool) -> int:
         block: A line or several, each with its line feed.
         must_end_answered: Whether the last turn must be the assistant's.
     """
-    # The decoder does not look whether a text that it passes over is UTF-8; ASCII is.
-    if not block.isascii() or len(block) > HUGE_CHARACTERS:
+    # The decoder does not look whether a text that it passes over is UTF-8.
+    if len(block) > HUGE_CHARACTERS or not _is_utf_8(block):
         return 0
     at = block.find(_MESSAGES)
     layout = _LAYOUTS.get(block[at + 10 : at + 16])
@@ -101,74 +145,79 @@ def plain_lines(block: bytes, *, must_end_answered: bool) -> int:
         has_system = b'"role"%b"system"' % layout[0].encode() in block
     else:
         return 0
-    return len(rows) if _are_plain(rows, block, layout, first=at == 1, has_system=has_system) else 0
+    return len(rows) if _are_plain(rows, block, _frames(layout, at == 1, has_system)) else 0
 
 
-def _are_plain(
-    rows: Sequence[_Line], block: bytes, layout: _Layout, *, first: bool, has_system: bool | None
-) -> bool:
-    """Whether the rows, put together in this layout, are the block, and all their texts begin well.
+def _is_utf_8(block: bytes) -> bool:
+    if block.isascii():
+        return True
+    try:
+        block.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
-    Args:
-        rows: What was found.
-        block: Where it was found.
-        layout: How the rows may be laid out.
-        first: Whether the messages stand first in a line, before the prompt and its id.
-        has_system: Whether the first turn is the system's; None where the last is the assistant's, so that turns come
-            in pairs and an odd one is the system's.
-    """
+
+def _are_plain(rows: Sequence[_Line], block: bytes, frames: _Frames) -> bool:
+    """Whether the rows, put into their frames, are the block, and no content is blank."""
     whole: list[bytes | msgspec.Raw] = []
     texts: list[msgspec.Raw] = []
     for row in rows:
-        turns, prompt, prompt_id = len(row.messages), row.prompt, row.prompt_id
-        system = turns % 2 == 1 if has_system is None else has_system
-        if turns - system < 2:
-            return False
-        named = isinstance(prompt, msgspec.Raw), isinstance(prompt_id, msgspec.Raw)
-        frame = _frame(layout, turns, system, first, named)
         contents = [turn.content for turn in row.messages]
-        pieces: list[bytes | msgspec.Raw] = [*frame.pieces]
+        prompt_id = row.prompt_id
+        frame = frames[len(contents), row.prompt is not UNSET, prompt_id is not UNSET]
+        if frame is None:
+            return False
+        pieces = frame.pieces.copy()
         pieces[frame.contents] = contents
-        if frame.prompt is not None and isinstance(prompt, msgspec.Raw):
-            # The prompt must be what the user says first.
-            if bytes(prompt) != bytes(contents[system]):
-                return False
-            pieces[frame.prompt] = prompt
-        if frame.prompt_id is not None and isinstance(prompt_id, msgspec.Raw):
+        if frame.prompt is not None:
+            pieces[frame.prompt] = contents[frame.asked]
+        if frame.prompt_id is not None and prompt_id is not UNSET:
             pieces[frame.prompt_id] = prompt_id
         whole += pieces
         texts += contents
-    return b"".join(whole) == block and _begin_well(texts)
+    return b"".join(whole) == block and _say_something(texts)
 
 
-def _begin_well(texts: Sequence[msgspec.Raw]) -> bool:
+def _say_something(texts: Sequence[msgspec.Raw]) -> bool:
+    """Whether they are texts, and none is blank. Nearly all are seen by how they begin, and the rest is read."""
     try:
-        return _WELL_BEGUN.issuperset(map(_first_two, texts))
-    except error:  # a digit
+        if _WELL_BEGUN.issuperset(map(_first_two, texts)):
+            return True
+        rest = [_text_decoder().decode(text) for text in texts if _first_two(text) not in _WELL_BEGUN]
+    except (error, msgspec.ValidationError):  # a number, or something else that is no text
         return False
+    return all(rest) and not any(map(str.isspace, rest))
 
 
-@lru_cache(maxsize=1024)
-def _frame(layout: _Layout, turns: int, has_system: bool, first: bool, named: tuple[bool, bool]) -> _Frame:
-    """The frame of a line with so many turns, and with a prompt and its id or without."""
-    pieces = re.split(f"([{_GAPS}])", _line(layout, turns, has_system, first, named))
+@cache
+def _frames(layout: _Layout, first: bool, has_system: bool | None) -> _Frames:
+    return _Frames(_Shape(layout, first, has_system))
+
+
+def _frame(shape: _Shape, parts: _Parts, system: bool) -> _Frame:
+    """The frame of a line of these parts."""
+    turns, has_prompt, has_prompt_id = parts
+    pieces = re.split(f"([{_GAPS}])", _line(shape, parts, system))
     begin = pieces.index(_CONTENT)
     return _Frame(
         [piece.encode() for piece in pieces],
         slice(begin, begin + 2 * turns, 2),
-        pieces.index(_PROMPT) if named[0] else None,
-        pieces.index(_PROMPT_ID) if named[1] else None,
+        pieces.index(_PROMPT) if has_prompt else None,
+        pieces.index(_PROMPT_ID) if has_prompt_id else None,
+        int(system),
     )
 
 
-def _line(layout: _Layout, turns: int, has_system: bool, first: bool, named: tuple[bool, bool]) -> str:
-    colon, comma, content_first = layout
-    roles = ["assistant" if (turn - has_system) % 2 else "user" for turn in range(turns)]
-    if has_system:
+def _line(shape: _Shape, parts: _Parts, system: bool) -> str:
+    turns, *named = parts
+    colon, comma, content_first = shape.layout
+    roles = ["assistant" if (turn - system) % 2 else "user" for turn in range(turns)]
+    if system:
         roles[0] = "system"
     content = f'"content"{colon}{_CONTENT}'
     pairs = ((content, f'"role"{colon}"{role}"')[:: 1 if content_first else -1] for role in roles)
     messages = f'"messages"{colon}[{comma.join(f"{{{comma.join(pair)}}}" for pair in pairs)}]'
     prompts = [f'"prompt"{colon}{_PROMPT}', f'"prompt_id"{colon}{_PROMPT_ID}']
     others = [pair for pair, is_there in zip(prompts, named, strict=True) if is_there]
-    return f"{{{comma.join([messages, *others] if first else [*others, messages])}}}\n"
+    return f"{{{comma.join([messages, *others] if shape.first else [*others, messages])}}}\n"
