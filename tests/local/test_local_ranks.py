@@ -183,6 +183,43 @@ def test_no_process_outlives_the_one_that_started_it(random_phi: Path, tmp_path:
             os.close(handle)
 
 
+def evaluated_on_others(job: JobFolder) -> JobFolder:
+    """Let a job be evaluated on rows of which one process has those that are trained on, and the other longer ones
+    with wrong answers, which the model foretells worse and worse."""
+    rows = [json.loads(line) for line in (job.path / "train.jsonl").read_text("utf-8").splitlines()[:4]]
+    wrong = " ".join(row["messages"][-1]["content"][::-1] for row in rows)
+    others = [{"messages": [*row["messages"][:-1], {"role": "assistant", "content": wrong}]} for row in rows]
+    text = "".join(json.dumps(row) + "\n" for row in [*rows, *others])
+    (job.path / "validation.jsonl").write_text(text, encoding="utf-8")
+    assert run("chat_completion_datapreprocess", job).state == "Completed"
+    return job
+
+
+def test_all_processes_stop_early_at_the_same_step(
+    random_phi: Path, tmp_path: Path, one_thread: None
+) -> None:
+    """At that at which one process would, though by its own rows the first would go on; none waits for another."""
+    values = {
+        "apply_early_stopping": True,
+        "early_stopping_patience": 2,
+        "eval_steps": 1,
+        "learning_rate": 1e-2,
+        "max_steps": 8,
+        "per_device_eval_batch_size": 4,
+    }
+    job = evaluated_on_others(prepared(tmp_path / "two", random_phi, **values))
+    too_long = threading.Timer(180, lambda: os.kill(process_of(job, 0), signal.SIGKILL))
+    too_long.start()
+    tune_in_ranks(job, 2, PLAN, say=lambda line: None)
+    too_long.cancel()
+    alone = {**values, "per_device_train_batch_size": 8, "number_of_gpu_to_use_finetuning": 1}
+    one = evaluated_on_others(prepared(tmp_path / "one", random_phi, **alone))
+    assert run(STEP, one).state == "Completed"
+    expected = logged(one, "eval_loss")
+    assert sorted(expected) == [("eval_loss", step) for step in (1, 2, 3)]
+    assert logged(job, "eval_loss") == pytest.approx(expected, rel=1e-4)
+
+
 def under_way(folder: Path, model: Path) -> tuple[pf.FinetuneJob, list[Process]]:
     """A job of a workspace that two processes train, and who runs it: the runner, the step, and the two."""
     script = folder / "step.py"
