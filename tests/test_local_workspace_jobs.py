@@ -104,7 +104,9 @@ def test_cancel_ends_the_step_within_seconds(tmp_path: Path) -> None:
     assert [process.alive for process in running] == [True, True]
     with pytest.raises(JobCanceled):
         job.cancel().wait()
-    until(lambda: not any(process.alive for process in running), 10)
+    until(lambda: not running[1].alive, 10)
+    # What runs the job still ends its runs in MLflow, which takes a busy machine longer to load.
+    until(lambda: not running[0].alive)
     steps = {step.name: step.status for step in workspace.job(job.name).children()}
     assert steps["chat_completion_finetune"] == "Canceled"
 
@@ -133,18 +135,19 @@ def test_a_step_that_fails_tells_why(tmp_path: Path, what: str, says: str) -> No
 
 
 def test_a_job_whose_runner_was_killed_has_failed(tmp_path: Path) -> None:
-    """Reopening sees that nobody runs it, ends what is left of it, and says so."""
+    """Its step ends at once, and what the step started; reopening sees that nobody runs it, and says so."""
     folder = tmp_path / "runs"
-    doing = programs(tmp_path / "programs", step=WAITS)
+    starts = 'other = __import__("subprocess").Popen(["sleep", "1000"]); (here / "other").write_text(str(other.pid))'
+    doing = programs(tmp_path / "programs", step=f"{starts}; {WAITS}")
     job, where = started(with_programs(folder, doing), folder)
     runner, step = processes(where)
+    other = Process.of(int((where / "steps" / "chat_completion_finetune" / "other").read_text()))
+    assert other is not None
     os.kill(runner.pid, signal.SIGKILL)
-    until(lambda: not runner.alive)
-    assert step.alive
+    until(lambda: not any(process.alive for process in (runner, step, other)), 10)
     again = with_programs(folder, doing)
     with pytest.raises(JobFailed, match="was killed"):
         again.job(job.name).wait(timeout=timedelta(minutes=2))
-    until(lambda: not step.alive, 10)
 
 
 def test_a_number_that_another_process_was_given_is_not_mistaken(tmp_path: Path) -> None:

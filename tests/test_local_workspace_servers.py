@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 from datetime import timedelta
@@ -141,10 +140,18 @@ def test_one_that_was_killed_comes_back(folder: Path, doing: Programs) -> None:
         for victims in (slice(1, 2), slice(0, 1), slice(0, 2)):
             running = servers(folder)["default"][1]
             for process in running[victims]:
-                os.kill(process.pid, signal.SIGKILL)
+                process.tell(signal.SIGKILL)
             until(lambda killed=running[victims]: not any(process.alive for process in killed))  # type: ignore[misc]
             assert endpoint.chat("hello").text.startswith("default of ")
             until(lambda all_of_it=running: not any(process.alive for process in all_of_it))  # type: ignore[misc]
+
+
+def test_it_does_not_outlive_who_looks_after_it(folder: Path, doing: Programs) -> None:
+    """Nobody would end it any more when its lease has run out, or nobody asks it anything."""
+    with trained(with_programs(folder, doing)).deploy(instance_type=SIZE):
+        running = servers(folder)["default"][1]
+        running[0].tell(signal.SIGKILL)
+        until(lambda: not any(process.alive for process in running), 10)
 
 
 def test_it_ends_with_its_lease(folder: Path, doing: Programs) -> None:

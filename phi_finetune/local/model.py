@@ -23,6 +23,7 @@ __all__ = [
     "ModelFacts",
     "facts_of",
     "find_model",
+    "gather",
     "import_model",
     "load_model",
     "load_tokenizer",
@@ -52,7 +53,8 @@ _PASSED: Final = (".json", ".jinja", ".model", ".txt")
 _WEIGHTS: Final = ".safetensors"
 _PARTS: Final = ("", "data/model", "artifacts/model", "model")
 _BESIDE: Final = ("data/tokenizer", "data/config")
-"""Where MLflow folders have the model, and what Azure's have beside it."""
+"""Where MLflow folders have the model, and what Azure's have beside it (model_converter.py of the pipeline's last step,
+Azure/azureml-assets)."""
 
 
 @attrs.frozen
@@ -234,14 +236,24 @@ def import_model(source: str | os.PathLike[str], target: Path) -> ModelFacts:
     facts = facts_of(found)
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
-    for folder in (*(root / part for part in _BESIDE), found):
-        for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-            if path.is_file() and path.name.endswith((*_PASSED, _WEIGHTS)):
-                _link(path.resolve(), target / path.name)
+    gather(root, target)
     if (found / "adapter" / "adapter_config.json").is_file():
         _merge_in(found / "adapter", target)
     form_of(load_tokenizer(target))
     return facts
+
+
+def gather(root: Path, target: Path) -> None:
+    """Put what a model consists of into one folder, also what an MLflow folder of Azure's has beside the model.
+
+    Args:
+        root: A folder in the form of Hugging Face, or of MLflow.
+        target: Where it goes: an empty folder. Files are linked where the disk allows it, else copied.
+    """
+    for folder in (*(root / part for part in _BESIDE), find_model(root)):
+        for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+            if path.is_file() and path.name.endswith((*_PASSED, _WEIGHTS)):
+                _link(path.resolve(), target / path.name)
 
 
 def _link(source: Path, target: Path) -> None:

@@ -13,6 +13,8 @@
     steps/STEP/status.json    {"failure": {"code": ..., "message": ..., "next_call": ...}}: in its own words
     events.jsonl              what became of each step and of the job, written by the process that runs them
     process.json, step.json   which processes these are
+    tracking.json             the runs in MLflow: {"": the job's, step: its own}
+    tracking.ended            there once these have ended
 
 A step is a program: ``COMMAND STEP FOLDER``. It ends with 0 where it is done.
 """
@@ -79,6 +81,11 @@ class RunFolder:
     def step_process(self) -> Path:
         """The file that names the process of the step that runs."""
         return self.path / "step.json"
+
+    @property
+    def runs_ended(self) -> Path:
+        """The file that is there once the job's runs in MLflow have ended."""
+        return self.path / "tracking.ended"
 
     def prepare(self, job: JobInputs, programs: Programs, mlflow: str) -> None:
         """Write the job's inputs down; all of them, or the folder is not there."""

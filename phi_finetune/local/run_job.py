@@ -18,6 +18,7 @@ from types import FrameType
 from typing import Final, Protocol
 
 from phi_finetune.local.contents import private_folder
+from phi_finetune.local.leash import leashed
 from phi_finetune.local.processes import write_process
 from phi_finetune.local.programs import Programs
 from phi_finetune.local.run_folder import RunFolder
@@ -122,10 +123,11 @@ def _run(folder: RunFolder, step: str) -> dict[str, str] | None:
             "code": "UserError",
             "message": f"Step {step} cannot be started: {error.strerror} ({command[0]}).",
         }
-    write_process(folder.step_process, process.pid)
     try:
-        code = process.wait()
-    except _Canceled:
+        with leashed(process.pid):
+            write_process(folder.step_process, process.pid)
+            code = process.wait()
+    except (_Canceled, OSError):
         _end(process)
         raise
     return None if code == 0 else _failure(step, where, code)

@@ -20,6 +20,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
+from phi_finetune.local.leash import leashed
 from phi_finetune.local.processes import write_process
 from phi_finetune.local.run_job import how_it_ended
 from phi_finetune.local.server_folder import ServerFolder
@@ -68,11 +69,12 @@ def _look_after(folder: ServerFolder, told: threading.Event) -> None:
     except OSError as error:
         folder.tell("failed", f"the server cannot be started: {error.strerror}")
         return
-    write_process(folder.serving, server.pid)
     try:
-        if _comes_up(folder, server, told):
-            folder.tell("ready")
-            folder.tell("ended", _ends(folder, server, told))
+        with leashed(server.pid):
+            write_process(folder.serving, server.pid)
+            if _comes_up(folder, server, told):
+                folder.tell("ready")
+                folder.tell("ended", _ends(folder, server, told))
     finally:
         _end(server)
 

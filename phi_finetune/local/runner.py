@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +21,7 @@ from phi_finetune.local.processes import read_process, spawn, started_here
 from phi_finetune.local.programs import Programs
 from phi_finetune.local.run_folder import RunFolder, folder_name, tracking_uri
 from phi_finetune.local.servers import Servers
+from phi_finetune.local.tracking import is_possible
 
 __all__ = ["Processes"]
 
@@ -34,10 +35,12 @@ class Processes:
     """
 
     def __init__(self, folder: Path, programs: Programs) -> None:
+        self._path = folder
         self._jobs = folder / "jobs"
         self._tracking_uri = tracking_uri(folder)
         self._programs = programs
         self._started: dict[str, int] = {}
+        self._settled: set[str] = set()
         self.servers = Servers(folder / "servers", programs)
 
     @property
@@ -70,6 +73,7 @@ class Processes:
         for job in cloud.jobs.all():
             if job.is_wanted:
                 self._start(job)
+        self._settle([job for job in cloud.jobs.all() if job.ended and job.name not in self._settled])
         self.servers.bring_about(cloud)
 
     def ask(self, server: str, request: PreparedRequest, *, stream: bool, timeout: Any) -> RequestsResponse:
@@ -86,6 +90,22 @@ class Processes:
         if read_process(folder.process) is None and not started_here(self._started.get(job.name, 0)):
             command = [*self._programs.python, "phi_finetune.local.run_job", str(folder.path)]
             self._started[job.name] = spawn(command, log=folder.path / "run_job.txt")
+
+    def _settle(self, ended: Sequence[Job]) -> None:
+        """Do what the processes of jobs left undone that were killed; MLflow is loaded in another one."""
+        left = []
+        for job in ended:
+            folder = self._folder(job.name)
+            process = read_process(folder.process)
+            if process is not None and process.alive:
+                continue
+            self._settled.add(job.name)
+            if process is not None and not folder.runs_ended.exists():
+                _tell_end(job, folder)
+                left.append(str(folder.path))
+        if left and is_possible():
+            command = [*self._programs.python, "phi_finetune.local.tracking", "end", *left]
+            spawn(command, log=self._path / "tracking.txt", environment={"MLFLOW_DISABLE_TELEMETRY": "true"})
 
     def _of_job(self, job: Job) -> Iterator[StepReport | JobReport]:
         folder = self._folder(job.name)
@@ -121,6 +141,17 @@ class Processes:
         for name in [child.slot.step.name for child in job.children if child.ended is None]:
             yield StepReport(job.name, name, state, now, None if canceled else failure)
         yield JobReport(job.name, state, now, failure=None if canceled else failure)
+
+
+def _tell_end(job: Job, folder: RunFolder) -> None:
+    """Write down how a job ended whose process was killed before it did."""
+    events = list(folder.events())
+    if any(isinstance(event, JobReport) for event in events):
+        return
+    states = {event.step: event.state for event in events if isinstance(event, StepReport)}
+    for step in [step for step, state in states.items() if state == "Running"]:
+        folder.tell({"step": step, "state": job.status})
+    folder.tell({"state": job.status})
 
 
 def _last_words(folder: RunFolder) -> str:

@@ -1,13 +1,13 @@
-"""``python -m phi_finetune.local.tracking begin|end FOLDER``: a job's runs in MLflow's store of the workspace.
+"""``python -m phi_finetune.local.tracking begin|end FOLDER...``: jobs' runs in MLflow's store of the workspace.
 
-It is a program of its own, as MLflow takes seconds to load. The job has a run, and each of its steps one below it.
+It is a program of its own, as MLflow takes seconds to load. A job has a run, and each of its steps one below it.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
@@ -28,14 +28,17 @@ def is_possible() -> bool:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Begin or end the runs of a job.
+    """Begin or end the runs of jobs.
 
     Args:
-        arguments: ``begin`` or ``end``, and the job's folder; None takes them from the command line.
+        arguments: ``begin`` or ``end``, and the jobs' folders; None takes them from the command line.
     """
-    what, path = sys.argv[1:] if arguments is None else arguments
-    folder = RunFolder(Path(path))
-    (_begin if what == "begin" else _end)(folder)
+    what, *paths = sys.argv[1:] if arguments is None else arguments
+    for folder in map(RunFolder, map(Path, paths)):
+        # Whoever finds a job's process killed ends its runs, while this may still begin them.
+        with alone(folder.path / "tracking.lock"):
+            if not folder.runs_ended.exists():
+                (_begin if what == "begin" else _end)(folder)
     return 0
 
 
@@ -62,13 +65,26 @@ def _begin(folder: RunFolder) -> None:
 
 
 def _end(folder: RunFolder) -> None:
+    runs = folder.path / "tracking.json"
+    if runs.exists():
+        _end_runs(folder, json.loads(runs.read_bytes()))
+    folder.runs_ended.touch(mode=0o600)
+
+
+def _end_runs(folder: RunFolder, runs: Mapping[str, str]) -> None:
     from mlflow import MlflowClient
 
     client = MlflowClient(tracking_uri=json.loads((folder.path / "job.json").read_bytes())["tracking_uri"])
-    runs = json.loads((folder.path / "tracking.json").read_bytes())
+    experiment = client.get_experiment_by_name(_EXPERIMENT)
+    # Somebody may have deleted some, or ended them before being killed: their end stays what it was.
+    found = (
+        client.search_runs([experiment.experiment_id], "attributes.status = 'RUNNING'") if experiment else []
+    )
+    going = {run.info.run_id for run in found}
     states = {getattr(event, "step", ""): event.state for event in folder.events()}
     for step, run in runs.items():
-        client.set_terminated(run, _STATES.get(states.get(step, "Canceled"), "KILLED"))
+        if run in going:
+            client.set_terminated(run, _STATES.get(states.get(step, "Canceled"), "KILLED"))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from multiprocessing import get_all_start_methods, get_context
+from multiprocessing import get_all_start_methods, get_context, parent_process
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -93,7 +93,12 @@ def start(step: str, folder: Path) -> WarmStep:
 def _run(step: str, folder: str) -> None:
     os.setpgid(0, 0)
     os.chdir(folder)
-    # While torch was loaded, the job may have been canceled; nobody waits for this process then.
-    if any(isinstance(event, JobReport) for event in RunFolder(Path(folder)).events()):
+    # While torch was loaded, the job may have been canceled, or who runs it killed; nobody waits for this process then.
+    runner = parent_process()
+    if runner is None or not runner.is_alive() or _has_ended(folder):
         sys.exit(step_program.CANCELED)
     sys.exit(step_program.main([step, folder]))
+
+
+def _has_ended(folder: str) -> bool:
+    return any(isinstance(event, JobReport) for event in RunFolder(Path(folder)).events())

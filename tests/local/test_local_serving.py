@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import time
@@ -117,6 +118,23 @@ def test_both_forms_say_the_same(server: Running) -> None:
     asked = {"messages": TALKS[3], "temperature": 0, "max_completion_tokens": 24, "model": "mine", "n": 1}
     again = server.post("/score", asked).json()
     assert (again["choices"][0]["message"]["content"], again["model"]) == (text, "mine")
+
+
+def test_a_model_as_azures_pipeline_leaves_it(server: Running, random_phi: Path, tmp_path: Path) -> None:
+    """With the tokenizer and the settings in folders of their own beside the model: it answers as it does whole."""
+    laid_out = tmp_path / "downloaded"
+    shutil.copytree(random_phi, laid_out / "data" / "model")
+    for name in ("tokenizer", "config"):
+        (laid_out / "data" / name).mkdir()
+    shutil.copy(random_phi / "config.json", laid_out / "data" / "config")
+    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        (laid_out / "data" / "model" / name).rename(laid_out / "data" / "tokenizer" / name)
+    (laid_out / "MLmodel").write_text(
+        "flavors:\n  hftransformersv2:\n    model_data: data\n", encoding="utf-8"
+    )
+    expected = server.post("/score", azure(TALKS[3])).json()
+    for running in serving(tmp_path / "server", laid_out):
+        assert running.post("/score", azure(TALKS[3])).json() == expected
 
 
 def test_a_list_of_conversations_is_answered_with_a_list(server: Running) -> None:

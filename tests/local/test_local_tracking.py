@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -12,13 +13,14 @@ from local_workspaces import finetune, programs, until, with_programs
 
 import phi_finetune as pf
 from phi_finetune.errors import JobFailed
+from phi_finetune.local.processes import read_process
 
 TRAINING, *AFTER = "chat_completion_finetune", "chat_completion_model_evaluation", "ft_nlp_model_converter"
 BEFORE = ("ft_nlp_common_validation", "chat_completion_model_import", "chat_completion_datapreprocess")
-FAILS, LASTS = 13, 14
+FAILS, LASTS, LASTS_TOO = 13, 14, 15
 STEP = f"""
     if job["values"]["seed"] == "{FAILS}": sys.exit("as it was asked to")
-    if job["values"]["seed"] == "{LASTS}": print("lasts", flush=True); signal.pause()
+    if job["values"]["seed"] in ("{LASTS}", "{LASTS_TOO}"): print("lasts", flush=True); signal.pause()
 """
 
 Runs = Mapping[str, Any]
@@ -26,29 +28,42 @@ Runs = Mapping[str, Any]
 
 @pytest.fixture(scope="module")
 def jobs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Runs]:
-    """The runs of jobs that completed, failed and were canceled while they trained; by the step, "" for the job's."""
+    """The runs of jobs that completed, or failed, were canceled or killed while they trained; "" has the job's."""
     place = tmp_path_factory.mktemp("tracked")
-    folder = place / "runs"
-    workspace = with_programs(folder, programs(place / "programs", step=STEP))
+    folder, doing = place / "runs", programs(place / "programs", step=STEP)
+    workspace = with_programs(folder, doing)
     tunes = {
         "completed": finetune(workspace),
         "failed": finetune(workspace).with_parameters(seed=FAILS),
         "canceled": finetune(workspace).with_parameters(seed=LASTS),
+        "killed": finetune(workspace).with_parameters(seed=LASTS_TOO),
     }
     submitted = {name: tune.submit() for name, tune in tunes.items()}
-    log = folder / "jobs" / submitted["canceled"].name / "steps" / TRAINING / "log.txt"
-    until(lambda: log.exists() and "lasts" in log.read_text(), 120)
+    places = {name: folder / "jobs" / job.name for name, job in submitted.items()}
+    for name in ("canceled", "killed"):
+        log = places[name] / "steps" / TRAINING / "log.txt"
+        until(lambda log=log: log.exists() and "lasts" in log.read_text(), 120)  # type: ignore[misc]
     submitted["canceled"].cancel()
+    kill(places["killed"])
+    with_programs(folder, doing)
     for name in ("completed", "failed"):
         with suppress(JobFailed):
             submitted[name].wait()
     # Before that the store may be in the making.
     until(
-        lambda: all((folder / "jobs" / job.name / "tracking.json").exists() for job in submitted.values()),
+        lambda: all((place / "tracking.json").exists() for place in places.values()),
         120,
     )
     until(lambda: not any(_going(_runs(folder, job)) for job in submitted.values()), 120)
     return {name: _runs(folder, job) for name, job in submitted.items()}
+
+
+def kill(place: Path) -> None:
+    """Kill the process that runs a job."""
+    runner = read_process(place / "process.json")
+    assert runner is not None
+    runner.tell(signal.SIGKILL)
+    until(lambda: not runner.alive)
 
 
 def _runs(folder: Path, job: pf.FinetuneJob) -> Runs:
@@ -94,9 +109,16 @@ def test_what_was_canceled_is_killed(jobs: Mapping[str, Runs]) -> None:
     assert statuses(jobs["canceled"]) == _ended("KILLED")
 
 
+def test_what_was_killed_has_failed(jobs: Mapping[str, Runs]) -> None:
+    """The job and the step that ran, once somebody opens the folder; those before it are finished, those after never
+    ran."""
+    assert statuses(jobs["killed"]) == _ended("FAILED")
+
+
 def test_the_jobs_run_has_its_parameters(jobs: Mapping[str, Runs]) -> None:
     """As they were asked for."""
     assert {name: runs[""].data.params["seed"] for name, runs in jobs.items() if name != "completed"} == {
         "failed": str(FAILS),
         "canceled": str(LASTS),
+        "killed": str(LASTS_TOO),
     }

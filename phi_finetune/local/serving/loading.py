@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final
 
 import attrs
 
 from phi_finetune.errors import PhiFinetuneError
 from phi_finetune.local.generate import Generator, Sampling
-from phi_finetune.local.model import find_model
+from phi_finetune.local.model import find_model, gather
 from phi_finetune.model_files import inspect
 
 __all__ = ["load"]
@@ -27,11 +30,23 @@ def load(folder: Path) -> Generator | str:
         report = inspect(found)
         # transformers runs a model's own code only where it is told to, and it is not.
         attrs.evolve(report, findings=tuple(one for one in report.findings if one.kind != "code")).check()
-        return _load(found)
+        with _whole(folder, found) as whole:
+            return _load(whole)
     except PhiFinetuneError as error:
         return _line(f"{error.what}: {error.why}")
     except (OSError, ValueError, RuntimeError, LookupError, TypeError, AttributeError, ImportError) as error:
         return _line(f"{type(error).__name__}: {error}")
+
+
+@contextmanager
+def _whole(folder: Path, found: Path) -> Iterator[Path]:
+    """The model with its tokenizer: Azure's MLflow folders have that beside it."""
+    if not (folder / "data" / "tokenizer").is_dir():
+        yield found
+        return
+    with TemporaryDirectory(dir=folder.parent, prefix=".loading-") as scratch:
+        gather(folder, Path(scratch))
+        yield Path(scratch)
 
 
 def _load(folder: Path) -> Generator:
