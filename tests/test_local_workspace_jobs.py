@@ -68,6 +68,17 @@ def test_a_job_runs_and_its_files_are_its_outputs(tmp_path: Path) -> None:
     assert b"river number" in rows.read_bytes()
 
 
+def test_what_lies_in_the_current_folder_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The processes of a job import what is installed, and nothing that has a name in common with it."""
+    here = tmp_path / "here"
+    for name in ("phi_finetune", "attrs"):
+        (here / name).mkdir(parents=True)
+        (here / name / "__init__.py").write_text("raise SystemExit('somebody else')")
+    monkeypatch.chdir(here)
+    workspace = with_programs(tmp_path / "runs", programs(tmp_path / "programs"))
+    assert finetune(workspace).submit().wait(timeout=timedelta(minutes=2)).status == "Completed"
+
+
 def test_a_job_outlives_its_caller_and_is_found_by_name(tmp_path: Path) -> None:
     """The process that submitted it is killed; another one attaches by its name, and waits for its end."""
     folder = tmp_path / "runs"

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import sys
 from datetime import timedelta
+from typing import Final
 
 import attrs
 
-__all__ = ["Programs"]
+__all__ = ["PYTHON", "Programs"]
+
+PYTHON: Final = (sys.executable, "-P", "-m")
+"""The words before a module that runs as a program. What lies in the current folder is not taken for it, nor for
+anything that it imports."""
 
 
 @attrs.frozen
@@ -22,12 +27,7 @@ class Programs:
         idle: After how long without a request a server ends; the next request starts it again.
     """
 
-    step: tuple[str, ...] = (sys.executable, "-m", "phi_finetune.local.step")
-    server: tuple[str, ...] = (sys.executable, "-m", "phi_finetune.local.serve")
+    step: tuple[str, ...] = (*PYTHON, "phi_finetune.local.step")
+    server: tuple[str, ...] = (*PYTHON, "phi_finetune.local.serve")
 
     idle: timedelta = timedelta(hours=1)
-
-    @property
-    def python(self) -> tuple[str, ...]:
-        """The words before one of this library's own programs."""
-        return (sys.executable, "-m")

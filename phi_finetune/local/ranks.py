@@ -19,6 +19,7 @@ import attrs
 from phi_finetune.local._files import write_json
 from phi_finetune.local.finetune import Plan
 from phi_finetune.local.job_folder import Failure, JobFolder, StepFolder
+from phi_finetune.local.programs import PYTHON
 from phi_finetune.local.recorder import Ended, verdict
 
 __all__ = ["STEP", "folder_of", "plan_of", "tune_in_ranks"]
@@ -139,7 +140,7 @@ def _start(folder: JobFolder, number: int, ranks: int, port: int) -> _Rank:
     }
     with place.log.open("ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "phi_finetune.local.rank", str(folder.path)],
+            [*PYTHON, "phi_finetune.local.rank", str(folder.path)],
             stdin=subprocess.PIPE,  # its end tells that this process has ended
             stdout=log,
             stderr=subprocess.STDOUT,

@@ -20,7 +20,7 @@ from typing import Final, Protocol
 from phi_finetune.local.contents import private_folder
 from phi_finetune.local.leash import leashed
 from phi_finetune.local.processes import write_process
-from phi_finetune.local.programs import Programs
+from phi_finetune.local.programs import PYTHON, Programs
 from phi_finetune.local.run_folder import RunFolder
 from phi_finetune.local.tracking import is_possible
 from phi_finetune.local.warm_steps import can_be_warm, start
@@ -105,7 +105,7 @@ def _track(what: str, folder: RunFolder) -> subprocess.Popen[bytes] | None:
     """Begin or end the job's runs in MLflow, where that is installed; the job does without if it fails."""
     if not is_possible():
         return None
-    command = [sys.executable, "-m", "phi_finetune.local.tracking", what, str(folder.path)]
+    command = [*PYTHON, "phi_finetune.local.tracking", what, str(folder.path)]
     quiet = {"MLFLOW_DISABLE_TELEMETRY": "true"}
     return subprocess.Popen(command, stdin=subprocess.DEVNULL, env={**os.environ, **quiet})
 

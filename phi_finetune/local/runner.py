@@ -18,7 +18,7 @@ from phi_finetune.emulator.runners.engine import JobReport, Report, StepReport, 
 from phi_finetune.emulator.runners.runner import Failure
 from phi_finetune.emulator.storage.blobs import StoredFile
 from phi_finetune.local.processes import read_process, spawn, started_here
-from phi_finetune.local.programs import Programs
+from phi_finetune.local.programs import PYTHON, Programs
 from phi_finetune.local.run_folder import RunFolder, folder_name, tracking_uri
 from phi_finetune.local.servers import Servers
 from phi_finetune.local.tracking import is_possible
@@ -88,7 +88,7 @@ class Processes:
         if not folder.exists:
             folder.prepare(job.work(), self._programs, self._tracking_uri)
         if read_process(folder.process) is None and not started_here(self._started.get(job.name, 0)):
-            command = [*self._programs.python, "phi_finetune.local.run_job", str(folder.path)]
+            command = [*PYTHON, "phi_finetune.local.run_job", str(folder.path)]
             self._started[job.name] = spawn(command, log=folder.path / "run_job.txt")
 
     def _settle(self, ended: Sequence[Job]) -> None:
@@ -104,7 +104,7 @@ class Processes:
                 _tell_end(job, folder)
                 left.append(str(folder.path))
         if left and is_possible():
-            command = [*self._programs.python, "phi_finetune.local.tracking", "end", *left]
+            command = [*PYTHON, "phi_finetune.local.tracking", "end", *left]
             spawn(command, log=self._path / "tracking.txt", environment={"MLFLOW_DISABLE_TELEMETRY": "true"})
 
     def _of_job(self, job: Job) -> Iterator[StepReport | JobReport]:

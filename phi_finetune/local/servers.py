@@ -20,7 +20,7 @@ from phi_finetune.emulator.cloud import Cloud
 from phi_finetune.emulator.runners.engine import Report, ServerReport
 from phi_finetune.emulator.runners.runner import Failure
 from phi_finetune.local.processes import alone, read_process, spawn, started_here
-from phi_finetune.local.programs import Programs
+from phi_finetune.local.programs import PYTHON, Programs
 from phi_finetune.local.server_folder import ServerFolder
 
 __all__ = ["NoServer", "Servers"]
@@ -126,7 +126,7 @@ class Servers:
     def _start(self, server: str) -> None:
         folder = self._of(server)
         if not started_here(self._started.get(server, 0)):
-            command = [*self._programs.python, "phi_finetune.local.run_server", str(folder.path)]
+            command = [*PYTHON, "phi_finetune.local.run_server", str(folder.path)]
             self._started[server] = spawn(command, log=folder.path / "run_server.txt")
 
     def _end(self, server: str) -> None:
