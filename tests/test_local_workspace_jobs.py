@@ -23,6 +23,10 @@ from phi_finetune.local.door import folder_of
 from phi_finetune.local.processes import Process, read_process
 from phi_finetune.local.programs import Programs
 
+STARTS = (
+    'other = __import__("subprocess").Popen(["sleep", "1000"]); (here / "other").write_text(str(other.pid))'
+)
+"""A step with a process of its own, as training on several GPUs has them."""
 WAITS = "import threading; print('waits', flush=True); threading.Event().wait()"
 
 
@@ -39,6 +43,13 @@ def processes(where: Path) -> list[Process]:
     """Who runs the job, and its step."""
     found = [read_process(where / name) for name in ("process.json", "step.json")]
     return [process for process in found if process is not None]
+
+
+def child_of_the_step(where: Path) -> Process:
+    """The process that the step started."""
+    child = Process.of(int((where / "steps" / "chat_completion_finetune" / "other").read_text()))
+    assert child is not None
+    return child
 
 
 def test_a_job_runs_and_its_files_are_its_outputs(tmp_path: Path) -> None:
@@ -106,18 +117,18 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_cancel_ends_the_step_within_seconds(tmp_path: Path) -> None:
-    """Also one that does not listen to SIGTERM; nothing of it runs on."""
+    """Also one that does not listen to SIGTERM, and what it started; nothing of it runs on."""
     folder = tmp_path / "runs"
-    deaf = f"signal.signal(signal.SIGTERM, signal.SIG_IGN); {WAITS}"
+    deaf = f"{STARTS}; signal.signal(signal.SIGTERM, signal.SIG_IGN); {WAITS}"
     workspace = with_programs(folder, programs(tmp_path / "programs", step=deaf))
     job, where = started(workspace, folder)
-    running = processes(where)
+    runner, *running = *processes(where), child_of_the_step(where)
     assert [process.alive for process in running] == [True, True]
     with pytest.raises(JobCanceled):
         job.cancel().wait()
-    until(lambda: not running[1].alive, 10)
+    until(lambda: not any(process.alive for process in running), 10)
     # What runs the job still ends its runs in MLflow, which takes a busy machine longer to load.
-    until(lambda: not running[0].alive)
+    until(lambda: not runner.alive)
     steps = {step.name: step.status for step in workspace.job(job.name).children()}
     assert steps["chat_completion_finetune"] == "Canceled"
 
@@ -148,12 +159,10 @@ def test_a_step_that_fails_tells_why(tmp_path: Path, what: str, says: str) -> No
 def test_a_job_whose_runner_was_killed_has_failed(tmp_path: Path) -> None:
     """Its step ends at once, and what the step started; reopening sees that nobody runs it, and says so."""
     folder = tmp_path / "runs"
-    starts = 'other = __import__("subprocess").Popen(["sleep", "1000"]); (here / "other").write_text(str(other.pid))'
-    doing = programs(tmp_path / "programs", step=f"{starts}; {WAITS}")
+    doing = programs(tmp_path / "programs", step=f"{STARTS}; {WAITS}")
     job, where = started(with_programs(folder, doing), folder)
     runner, step = processes(where)
-    other = Process.of(int((where / "steps" / "chat_completion_finetune" / "other").read_text()))
-    assert other is not None
+    other = child_of_the_step(where)
     os.kill(runner.pid, signal.SIGKILL)
     until(lambda: not any(process.alive for process in (runner, step, other)), 10)
     again = with_programs(folder, doing)

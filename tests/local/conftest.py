@@ -8,11 +8,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
 from local_jobs import job_of
 
 from phi_finetune.local import make_tiny_phi
 from phi_finetune.local.job_folder import JobFolder
+from phi_finetune.local.processes import alone
 from phi_finetune.local.step import run
 from phi_finetune.local.steps import STEPS
 
@@ -72,7 +72,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def learned_phi(shared: Path, one_thread: None) -> Path:
     """A tiny model that has learned, as its maker leaves it."""
-    with FileLock(shared / "learned.lock"):
+    with alone(shared / "learned.lock"):
         made = shared / "learned"
         return made if made.exists() else make_tiny_phi(made)
 
@@ -80,7 +80,7 @@ def learned_phi(shared: Path, one_thread: None) -> Path:
 @pytest.fixture(scope="session")
 def tuned(shared: Path, learned_phi: Path) -> JobFolder:
     """A job whose steps have all run, on a base that had learned."""
-    with FileLock(shared / "tuned.lock"):
+    with alone(shared / "tuned.lock"):
         if (shared / "tuned").exists():
             return JobFolder(shared / "tuned")
         folder = job_of(shared / "tuned", learned_phi)

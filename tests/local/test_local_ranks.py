@@ -14,19 +14,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import pipelines
 import pytest
 from local_jobs import job_of
-from local_workspaces import SIZE, until
 
-import phi_finetune as pf
-from phi_finetune.errors import JobCanceled, JobFailed
-from phi_finetune.local import Programs, add_model
 from phi_finetune.local.batches import Filled, LengthGrouped, Padding
 from phi_finetune.local.finetune import Plan
 from phi_finetune.local.job_folder import JobFolder
 from phi_finetune.local.preprocess import Rows
-from phi_finetune.local.processes import Process, read_process
 from phi_finetune.local.ranks import STEP, folder_of, tune_in_ranks
 from phi_finetune.local.recorder import Ended
 from phi_finetune.local.step import run
@@ -46,25 +40,6 @@ VALUES: dict[str, Any] = {
     "per_device_train_batch_size": 4,
     "number_of_gpu_to_use_finetuning": 2,
 }
-TWO_TRAIN = """
-import json, sys
-from phi_finetune.local import step, steps
-from phi_finetune.local.finetune import Plan
-from phi_finetune.local.ranks import tune_in_ranks
-
-def train(folder, job, log):
-    told = json.loads((folder.path / "job.json").read_text())
-    told["values"]["number_of_gpu_to_use_finetuning"] = 2
-    (folder.path / "job.json").write_text(json.dumps(told))
-    for name in ("chat_completion_model_import", "chat_completion_datapreprocess"):
-        steps.STEPS[name](folder, job, log)
-    tune_in_ranks(folder, 2, Plan(False, 1), say=log.say)
-
-steps.STEPS["chat_completion_finetune"] = train
-name, folder = sys.argv[1:]
-sys.exit(step.main([name, folder]) if name == "chat_completion_finetune" else 0)
-"""
-"""A step's program that has two processes train where there is no GPU; the steps before it come with it."""
 ROWS = 18
 """In steps of eight the last one of an epoch has two rows, and the second process has none of them."""
 needs_pidfd = pytest.mark.skipif(
@@ -163,16 +138,17 @@ def test_a_killed_process_fails_the_step_and_a_resumed_training_ends_as_that_of_
 
 @needs_pidfd
 def test_no_process_outlives_the_one_that_started_it(random_phi: Path, tmp_path: Path) -> None:
-    """Not even if that is killed."""
+    """Not even if that is killed; and they are in its group, which a cancel of the job ends."""
     job, done = prepared(tmp_path / "two", random_phi), threading.Event()
     program = (
         "import sys; from pathlib import Path; from phi_finetune.local.finetune import Plan; "
         "from phi_finetune.local.job_folder import JobFolder; from phi_finetune.local.ranks import tune_in_ranks; "
         "tune_in_ranks(JobFolder(Path(sys.argv[1])), 2, Plan(False, 1), say=print)"
     )
-    starter = subprocess.Popen([sys.executable, "-c", program, str(job.path)])
+    starter = subprocess.Popen([sys.executable, "-c", program, str(job.path)], process_group=0)
     told(lambda: all(process_of(job, number) for number in (0, 1)) or starter.poll() is not None, done)
     handles = [os.pidfd_open(process_of(job, number)) for number in (0, 1)]
+    assert {os.getpgid(process_of(job, number)) for number in (0, 1)} == {starter.pid}
     starter.kill()
     starter.wait()
     try:
@@ -218,43 +194,6 @@ def test_all_processes_stop_early_at_the_same_step(
     expected = logged(one, "eval_loss")
     assert sorted(expected) == [("eval_loss", step) for step in (1, 2, 3)]
     assert logged(job, "eval_loss") == pytest.approx(expected, rel=1e-4)
-
-
-def under_way(folder: Path, model: Path) -> tuple[pf.FinetuneJob, list[Process]]:
-    """A job of a workspace that two processes train, and who runs it: the runner, the step, and the two."""
-    script = folder / "step.py"
-    script.write_text(TWO_TRAIN, encoding="utf-8")
-    doing = Programs(step=(sys.executable, "-W", "ignore", str(script)))
-    workspace = pf.Workspace.local(folder / "runs", runner=doing)
-    base = add_model(workspace, model, name="tiny")
-    data = pf.ChatDataset.from_records(pipelines.conversations(24), name="facts")
-    values = {"max_steps": 10_000, "logging_steps": 1, "per_device_train_batch_size": 4}
-    tune = base.finetune(data).on(pf.GpuCompute.serverless(SIZE)).with_parameters(**values)
-    job = tune.submit()
-    place = JobFolder(folder / "runs" / "jobs" / job.name)
-    until(lambda: any(logged(place, "loss")), 180)
-    found = [read_process(place.path / name) for name in ("process.json", "step.json")]
-    found += [Process.of(process_of(place, number)) for number in (0, 1)]
-    running = [process for process in found if process is not None]
-    assert [process.alive for process in running] == [True] * 4
-    return job, running
-
-
-def test_cancel_ends_all_processes_within_seconds(random_phi: Path, tmp_path: Path) -> None:
-    """Those that train, and the one that started them."""
-    job, (_, *running) = under_way(tmp_path, random_phi)
-    with pytest.raises(JobCanceled):
-        job.cancel().wait()
-    until(lambda: not any(process.alive for process in running), 10)
-
-
-def test_no_process_outlives_the_one_that_runs_the_job(random_phi: Path, tmp_path: Path) -> None:
-    """If that is killed, they end though nobody looks at the job."""
-    job, (runner, *others) = under_way(tmp_path, random_phi)
-    runner.tell(signal.SIGKILL)
-    until(lambda: not any(process.alive for process in others), 10)
-    with pytest.raises(JobFailed, match="was killed"):
-        job.wait()
 
 
 def test_a_process_that_fails_says_why(random_phi: Path, tmp_path: Path) -> None:

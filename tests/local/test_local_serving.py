@@ -15,7 +15,7 @@ from typing import Any
 import attrs
 import pytest
 import requests
-from local_workspaces import SIZE, finetune, programs, until, with_programs
+from local_workspaces import until
 
 from phi_finetune.local import Programs
 
@@ -352,20 +352,3 @@ def test_a_model_that_cannot_be_loaded(
     last = running.log.splitlines()[-1]
     assert "ERROR the model cannot be loaded: " in last
     assert why in last
-
-
-def test_a_deployment_answers(tmp_path: Path, random_phi: Path) -> None:
-    """Through a local workspace, whose servers are these programs when nothing else is said."""
-    into = 'folder / "outputs" / "mlflow_model_folder" / "data" / "model"'
-    step = f"import atexit, shutil; atexit.register(shutil.copytree, {str(random_phi)!r}, {into})"
-    doing = attrs.evolve(programs(tmp_path / "programs", step=step), server=Programs().server)
-    workspace = with_programs(tmp_path / "runs", doing)
-    model = finetune(workspace).submit().wait().register("facts")
-    with model.deploy(instance_type=SIZE) as endpoint:
-        said = endpoint.chat("hello", temperature=0, max_new_tokens=8).text
-        assert said
-        assert len(list(endpoint.chat_many(["hello", "you"]))) == 2
-        assert endpoint.score(azure([{"role": "user", "content": "hello"}], max_new_tokens=8)) == {
-            "output": said
-        }
-        assert "POST /score 200" in endpoint.logs()

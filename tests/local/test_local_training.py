@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import signal
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from typing import Any
 
 import pytest
 from local_jobs import job_of
+from local_workspaces import until
 
 from phi_finetune.local import make_tiny_phi, tiny_facts
 from phi_finetune.local.batches import LengthGrouped, Padding
@@ -276,8 +276,7 @@ def test_a_killed_training_goes_on(random_phi: Path, tmp_path: Path) -> None:
         assert run(name, folder).state == "Completed"
     name = "chat_completion_finetune"
     process = started(name, folder)
-    while last_checkpoint(folder.checkpoints) is None and process.poll() is None:
-        os.sched_yield()
+    until(lambda: last_checkpoint(folder.checkpoints) is not None or process.poll() is not None)
     process.send_signal(signal.SIGKILL)
     process.wait()
     step = folder.step(name)
@@ -305,8 +304,7 @@ def test_a_canceled_step_says_so(random_phi: Path, tmp_path: Path) -> None:
         assert run(name, folder).state == "Completed"
     name = "chat_completion_finetune"
     process = started(name, folder)
-    while not any(folder.step(name).metrics()) and process.poll() is None:
-        os.sched_yield()
+    until(lambda: any(folder.step(name).metrics()) or process.poll() is not None)
     process.terminate()
     assert process.wait(timeout=60) == CANCELED
     assert folder.step(name).status().state == "Canceled"
