@@ -17,6 +17,8 @@ from phi_finetune.local.preprocess import Rows
 __all__ = ["Answered", "Comparison", "answers", "compare", "exact", "without_adapters"]
 
 _MOST_NEW_TOKENS: Final = 128
+_BATCH_TOKENS: Final = 1024
+"""So many at a time fit where a model does, and keep a processor busy where rows are short."""
 
 
 @attrs.frozen
@@ -68,15 +70,18 @@ def compare(
         tuned: The model after.
         sets: The rows of each set, by its name.
         pad_id: The token to pad with.
-        batch_size: Rows at a time.
+        batch_size: Rows at a time; more of short ones.
     """
-    padding = Padding(pad_id)
+
+    def losses(model: Any) -> dict[str, Loss]:
+        return {
+            name: measure(model, rows, Padding(pad_id), batch_size=batch_size, batch_tokens=_BATCH_TOKENS)
+            for name, rows in sets.items()
+        }
+
     with without_adapters(base, tuned) as before:
-        first = {name: measure(before, rows, padding, batch_size=batch_size) for name, rows in sets.items()}
-    return {
-        name: Comparison(first[name], measure(tuned, rows, padding, batch_size=batch_size))
-        for name, rows in sets.items()
-    }
+        first = losses(before)
+    return {name: Comparison(first[name], after) for name, after in losses(tuned).items()}
 
 
 @contextlib.contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -77,6 +77,7 @@ def measure(
     padding: Any,
     *,
     batch_size: int = 8,
+    batch_tokens: int = 0,
     only: WantedOnly | None = None,
     device: Any = None,
     share: tuple[int, int] = (0, 1),
@@ -88,6 +89,7 @@ def measure(
         rows: The rows.
         padding: Makes batches of rows (:class:`~phi_finetune.local.batches.Padding`).
         batch_size: Rows at a time; it has no influence on the result.
+        batch_tokens: More rows than that are taken at a time while they come to no more tokens, padding included.
         only: What is attached to the model already; otherwise it is attached for as long as this takes.
         device: Where the model calculates; None where its weights are.
         share: Which part this process measures, and of how many; all processes get the loss of the whole.
@@ -97,9 +99,11 @@ def measure(
     device, (part, parts) = device or model.device, share
     if not len(rows):
         return Loss(math.nan, 0)
+    batches = list(_batches(rows.lengths(), batch_size, batch_tokens))
     total, count = 0.0, 0
     with _evaluating(model), _attached(model, only) as scores, torch.no_grad():
-        for batch, counts in _batches(rows, padding, batch_size, part, parts):
+        for numbers, counts in _shared(batches, part, parts):
+            batch = padding([rows[number] for number in numbers])
             losses, tokens = scores.loss_sum(model, {name: each.to(device) for name, each in batch.items()})
             total += float(losses) * counts
             count += int(tokens) * counts
@@ -110,17 +114,22 @@ def measure(
     return Loss(total / count, count)
 
 
-def _batches(
-    rows: Rows, padding: Any, batch_size: int, part: int, parts: int
-) -> Iterable[tuple[dict[str, Any], bool]]:
+def _batches(lengths: Sequence[int], size: int, tokens: int) -> Iterator[list[int]]:
+    """Which rows go together, the shorter ones first."""
+    batch: list[int] = []
+    for number in sorted(range(len(lengths)), key=lengths.__getitem__):
+        if len(batch) >= size and (len(batch) + 1) * lengths[number] > tokens:
+            yield batch
+            batch = []
+        batch.append(number)
+    yield batch
+
+
+def _shared(batches: Sequence[list[int]], part: int, parts: int) -> Iterator[tuple[list[int], bool]]:
     """A part of the batches, and whether each counts: where weights are divided, all must calculate as often."""
-    lengths = rows.lengths()
-    order = sorted(range(len(rows)), key=lengths.__getitem__)
-    starts = range(0, len(order), batch_size)
-    for first in range(0, len(starts), parts):
-        counts = first + part < len(starts)
-        start = starts[first + part if counts else first]
-        yield padding([rows[number] for number in order[start : start + batch_size]]), counts
+    for first in range(0, len(batches), parts):
+        counts = first + part < len(batches)
+        yield batches[first + part if counts else first], counts
 
 
 @contextmanager

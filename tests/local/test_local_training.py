@@ -234,8 +234,9 @@ def test_a_measured_loss_is_one_of_tokens(random_phi: Path, rows: tuple[Rows, Ro
     model = load_model(random_phi)
     one = measure(model, rows[0], Padding(3), batch_size=1)
     many = measure(model, rows[0], Padding(3, multiple=8, width=64), batch_size=5)
-    assert one.tokens == many.tokens
-    assert one.loss == pytest.approx(many.loss, rel=1e-5)
+    full = measure(model, rows[0], Padding(3), batch_size=2, batch_tokens=200)
+    assert one.tokens == many.tokens == full.tokens
+    assert [many.loss, full.loss] == pytest.approx([one.loss] * 2, rel=1e-5)
 
 
 def test_padding_to_the_full_length_is_honoured() -> None:
