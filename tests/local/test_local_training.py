@@ -93,7 +93,7 @@ def test_with_the_adapter_off_it_is_the_base(tuned: JobFolder) -> None:
     from peft import PeftModel
 
     base, general = load_model(tuned.model), Rows.read(tuned.data, "general")
-    before = measure(base, general, Padding(3))
+    before = compare(base, base, {"general": general}, pad_id=3)["general"].before
     model = PeftModel.from_pretrained(base, tuned.tuned)
     found = compare(None, model, {"general": general}, pad_id=3)["general"]
     assert found.before == before
