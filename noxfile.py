@@ -11,8 +11,9 @@ nox.needs_version = ">=2024.4.15"
 nox.options.default_venv_backend = "uv|virtualenv"
 LONG = ("crashes", "processes", "sockets", "state_machine", "threads")
 
-BESIDE = ("-n", "auto", "--dist", "worksteal")
-"""Tests run beside each other, as many at once as there are processors; a later ``-n 0`` undoes it."""
+BESIDE = ("-n", "auto", "--maxprocesses", "8", "--dist", "worksteal")
+"""Tests run beside each other, one for each processor but eight at most, as each loads what it tests; a later ``-n 0``
+undoes it."""
 
 nox.options.sessions = ["lint", "typing", "tests", "examples", "docs"]
 

@@ -15,7 +15,7 @@ Each run is a process of its own; its time begins after the imports. Runs of the
 - ``written_ratio``: bytes that our process wrote over the bytes of its output; null where the system does not count.
 - ``validate_mb_per_s``: ``validate()`` of our output, megabytes a second of one core.
 - ``json_mb_per_s``: ``json.loads`` of the same lines, which checks nothing. It tells how fast the machine is: 467 where
-  the goals were set.
+  the goals were set (data.md 3).
 - ``preview_ms``: ``preview()`` of the parquet files and of our output, the longer one.
 """
 

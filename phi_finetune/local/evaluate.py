@@ -17,8 +17,6 @@ from phi_finetune.local.preprocess import Rows
 __all__ = ["Answered", "Comparison", "answers", "compare", "exact", "without_adapters"]
 
 _MOST_NEW_TOKENS: Final = 128
-_BATCH_TOKENS: Final = 1024
-"""So many at a time fit where a model does, and keep a processor busy where rows are short."""
 
 
 @attrs.frozen
@@ -61,7 +59,13 @@ class Answered:
 
 
 def compare(
-    base: Any, tuned: Any, sets: Mapping[str, Rows], *, pad_id: int, batch_size: int = 8
+    base: Any,
+    tuned: Any,
+    sets: Mapping[str, Rows],
+    *,
+    pad_id: int,
+    batch_size: int = 8,
+    batch_tokens: int = 0,
 ) -> dict[str, Comparison]:
     """Measure two models on the same sets of rows.
 
@@ -70,12 +74,13 @@ def compare(
         tuned: The model after.
         sets: The rows of each set, by its name.
         pad_id: The token to pad with.
-        batch_size: Rows at a time; more of short ones.
+        batch_size: Rows at a time.
+        batch_tokens: More rows than that are taken at a time while they come to no more tokens.
     """
 
     def losses(model: Any) -> dict[str, Loss]:
         return {
-            name: measure(model, rows, Padding(pad_id), batch_size=batch_size, batch_tokens=_BATCH_TOKENS)
+            name: measure(model, rows, Padding(pad_id), batch_size=batch_size, batch_tokens=batch_tokens)
             for name, rows in sets.items()
         }
 

@@ -54,7 +54,7 @@ _WEIGHTS: Final = ".safetensors"
 _PARTS: Final = ("", "data/model", "artifacts/model", "model")
 _BESIDE: Final = ("data/tokenizer", "data/config")
 """Where MLflow folders have the model, and what Azure's have beside it (model_converter.py of the pipeline's last step,
-Azure/azureml-assets)."""
+Azure/azureml-assets, read 2026-11)."""
 
 
 @attrs.frozen

@@ -220,9 +220,14 @@ def _evaluate(folder: JobFolder, job: Job, log: StepLog) -> None:
     base, tuned = _both(folder, settled, hardware)
     names = [name for name in ("validation", "test", "general") if len(Rows.read(folder.data, name))]
     sets = {name: Rows.read(folder.data, name) for name in names}
-    size = int(settled.values["per_device_eval_batch_size"] or 1)
+    # Training held as many tokens, and their gradients: what it had room for, measuring has.
+    trained = int(settled.values["per_device_train_batch_size"] or 1)
+    sizes = {
+        "batch_size": int(settled.values["per_device_eval_batch_size"] or 1),
+        "batch_tokens": trained * max(Rows.read(folder.data, "train").lengths()),
+    }
     with use_threads(threads_for(facts_of(folder.model).parameters)):
-        found = compare(base, tuned, sets, pad_id=pad_id_of(tokenizer), batch_size=size)
+        found = compare(base, tuned, sets, pad_id=pad_id_of(tokenizer), **sizes)
         said = answers(base, tuned, tokenizer, _asked(folder, job))
     metrics = {key: value for name, each in found.items() for key, value in each.as_metrics(name).items()}
     metrics |= {"exact_before": exact(said, before=True), "exact_after": exact(said)}

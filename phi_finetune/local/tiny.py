@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from phi_finetune.catalog import chat_templates
@@ -95,13 +96,15 @@ def make_tiny_phi(folder: str | os.PathLike[str], *, seed: int = 0, steps: int =
         torch.manual_seed(seed)
         model = _model(tokenizer)
         _train(model, _rows(tokenizer, chats), steps, seed)
-    target.mkdir(parents=True, exist_ok=True)
-    with without_progress_bars():
-        model.save_pretrained(target)
-    tokenizer.save_pretrained(target)
-    write_json(
-        target / "tiny.json", {"seed": seed, "steps": steps, "made_by": "phi_finetune.local.make_tiny_phi"}
-    )
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=target.parent, prefix=".making-") as scratch:
+        whole = Path(scratch, "model")
+        with without_progress_bars():
+            model.save_pretrained(whole)
+        tokenizer.save_pretrained(whole)
+        made = {"seed": seed, "steps": steps, "made_by": "phi_finetune.local.make_tiny_phi"}
+        write_json(whole / "tiny.json", made)
+        whole.replace(target)
     return target
 
 
