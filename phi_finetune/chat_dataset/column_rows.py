@@ -11,7 +11,7 @@ import attrs
 from phi_finetune.chat_dataset.canonical import assembled, blocks_of, read_line
 from phi_finetune.chat_dataset.conversation import Conversation
 from phi_finetune.chat_dataset.forms import RECOGNISED_ROWS, Form
-from phi_finetune.chat_dataset.found import Found, whatever_is_read
+from phi_finetune.chat_dataset.found import Found, Ordinary, whatever_is_read
 from phi_finetune.chat_dataset.parts import lines_of
 from phi_finetune.chat_dataset.read_ahead import read_ahead
 from phi_finetune.chat_dataset.readers.plain_lines import HUGE_CHARACTERS
@@ -28,6 +28,7 @@ __all__ = ["ColumnRows"]
 
 _ROLES: Final = ("system", "user", "assistant")
 _SYSTEM, _USER, _ASSISTANT = range(3)
+_ORDINARY: Final = Ordinary(1)
 
 
 @attrs.frozen
@@ -81,7 +82,7 @@ class ColumnRows(Rows[Table]):
                     yield from self.judged(form, place, value)
             else:
                 for place, line in enumerate(block.splitlines(keepends=True), number):
-                    yield self.label, place, read_line(line) if texts or not _is_ordinary(line) else None
+                    yield self.label, place, read_line(line) if texts or not _is_ordinary(line) else _ORDINARY
             number += batch.num_rows
 
     def _judged_batches(self, form: Form) -> Iterator[tuple[RecordBatch, bytes | None]]:

@@ -13,7 +13,7 @@ from phi_finetune.chat_dataset.forms import Form
 from phi_finetune.chat_dataset.rules import BrokenRule, Fault
 from phi_finetune.errors import InvalidData
 
-__all__ = ["Broken", "Found", "Mend", "Reader", "Source", "whatever_is_read"]
+__all__ = ["Broken", "Found", "Mend", "Ordinary", "Reader", "Source", "whatever_is_read"]
 
 
 @attrs.frozen
@@ -53,10 +53,21 @@ class Broken:
         return Fault(fault.rule, self.form.path(fault.path, self.record))
 
 
-Found: TypeAlias = tuple[str, int | None, Conversation | Broken | Fault | None]
-"""What a row is, good or not: its source's label, its number there, and the row; None for a good one whose text
-nobody asked for, and a fault for one that could not be read. A fault that is only worth a look is of the row before it;
-one without a number is of the file as a whole."""
+@attrs.frozen
+class Ordinary:
+    """Good rows one after another whose texts nobody asked for, with nothing to be remarked of them.
+
+    Attributes:
+        rows: How many.
+    """
+
+    rows: int
+
+
+Found: TypeAlias = tuple[str, int | None, Conversation | Broken | Fault | Ordinary]
+"""What a row is, good or not: its source's label, its number there, and the row; a fault for one that could not be
+read. Ordinary ones may come many at once, with the number of the first. A fault that is only worth a look is of the row
+before it; one without a number is of the file as a whole."""
 
 
 class Reader(Protocol):
@@ -118,7 +129,7 @@ class Source(Protocol):
         """Read all rows, good or not. A broken row raises nothing, nor does a file that cannot be read.
 
         Args:
-            texts: False lets the source give None for a good row that is nothing out of the ordinary.
+            texts: False lets the source give :class:`Ordinary` for good rows.
         """
         ...
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from io import BytesIO
-from itertools import repeat
 from typing import Protocol
 
 import attrs
@@ -15,7 +14,7 @@ from phi_finetune.chat_dataset.canonical import read_line
 from phi_finetune.chat_dataset.conversation import Conversation, keeps_the_rules
 from phi_finetune.chat_dataset.forms import Form
 from phi_finetune.chat_dataset.forms.prompt_messages import PromptMessages
-from phi_finetune.chat_dataset.found import Found, Reader, whatever_is_read
+from phi_finetune.chat_dataset.found import Found, Ordinary, Reader, whatever_is_read
 from phi_finetune.chat_dataset.readers.json_lines import JsonLines
 from phi_finetune.chat_dataset.readers.plain_lines import plain_lines
 from phi_finetune.chat_dataset.rules import Fault
@@ -74,17 +73,17 @@ class LineRows(Rows[Lines]):
 
     def _passed_over(self, form: Form, reader: JsonLines) -> Iterator[Found]:
         """The same without the texts of good rows: whole blocks of them are looked at together."""
-        first, label = 1, self.label
-        for block in reader.line_blocks():
-            plain = plain_lines(block, must_end_answered=self.must_end_answered)
+        first = 1
+        for data, start, end in reader.line_spans():
+            plain = plain_lines(data, start, end, must_end_answered=self.must_end_answered)
             if plain:
-                yield from zip(repeat(label), range(first, first + plain), repeat(None, plain))
+                yield self.label, first, Ordinary(plain)
                 first += plain
                 continue
             number = first - 1
-            for number, line in enumerate(BytesIO(block), first):
+            for number, line in enumerate(BytesIO(data[start:end]), first):
                 if plain_lines(line, must_end_answered=self.must_end_answered):
-                    yield label, number, None
+                    yield self.label, number, Ordinary(1)
                 elif not line.isspace():
                     yield from self._one(form, number, line)
             first = number + 1

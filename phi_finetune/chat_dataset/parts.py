@@ -13,7 +13,7 @@ import attrs
 from phi_finetune.chat_dataset.canonical import line_of, read_line, spoken
 from phi_finetune.chat_dataset.conversation import Conversation
 from phi_finetune.chat_dataset.derived import Derived
-from phi_finetune.chat_dataset.found import Found, Mend, Source
+from phi_finetune.chat_dataset.found import Found, Mend, Ordinary, Source
 from phi_finetune.chat_dataset.keys import key_of, keys_of
 from phi_finetune.chat_dataset.rules import Fault
 
@@ -263,7 +263,9 @@ class Leading(Derived):
             if number is not None and not is_remark:
                 if not left:
                     return
-                left -= 1
+                if isinstance(found, Ordinary):
+                    found = Ordinary(min(found.rows, left))
+                left -= found.rows if isinstance(found, Ordinary) else 1
             yield label, number, found
 
     def mended(self, mend: Mend) -> Leading:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from phi_finetune.chat_dataset.conversation import Conversation
-from phi_finetune.chat_dataset.found import Broken, Source
+from phi_finetune.chat_dataset.found import Broken, Ordinary, Source
 from phi_finetune.chat_dataset.mending import DROPPED, MENDS, mend, with_joining, without_joining
 from phi_finetune.chat_dataset.rules import Fault
 from phi_finetune.chat_dataset.splits import SplitName
@@ -114,7 +114,7 @@ def _list_mends(log: _Log, split: SplitName, source: Source, *, join_turns: bool
     # What was drawn from one whole reads all of it: its mends are listed where that comes first.
     told = frozenset(log.labels)
     for label, number, row in source.examine(texts=False):
-        if row is None or isinstance(row, Conversation) or label in told:
+        if isinstance(row, (Ordinary, Conversation)) or label in told:
             continue
         log.labels.add(label)
         for done in _mends(label, number, row, join_turns=join_turns):

@@ -10,7 +10,7 @@ import attrs
 from phi_finetune.catalog import chat_templates
 from phi_finetune.catalog.chat_templates import ChatTemplate
 from phi_finetune.chat_dataset.conversation import Conversation
-from phi_finetune.chat_dataset.found import Broken, Source
+from phi_finetune.chat_dataset.found import Broken, Ordinary, Source
 from phi_finetune.chat_dataset.likeness import same_rows
 from phi_finetune.chat_dataset.readers.plain_lines import HUGE_CHARACTERS
 from phi_finetune.chat_dataset.report import Estimate, Problem, ValidationReport
@@ -95,8 +95,8 @@ def _look_through(found: _Findings, split: SplitName, source: Source, *, has_sys
     # What was drawn from one whole reads all of it: its faults were told where that came first.
     told = frozenset(found.labels)
     for label, number, row in source.examine(texts=not has_system):
-        if row is None:
-            good += 1
+        if isinstance(row, Ordinary):
+            good += row.rows
             continue
         if isinstance(row, Conversation):
             good += 1

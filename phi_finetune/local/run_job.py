@@ -17,13 +17,15 @@ from pathlib import Path
 from types import FrameType
 from typing import Final, Protocol
 
+import attrs
+
 from phi_finetune.local.contents import private_folder
 from phi_finetune.local.leash import leashed
 from phi_finetune.local.processes import write_process
 from phi_finetune.local.programs import PYTHON, Programs
 from phi_finetune.local.run_folder import RunFolder
 from phi_finetune.local.tracking import is_possible
-from phi_finetune.local.warm_steps import can_be_warm, start
+from phi_finetune.local.warm_steps import can_be_warm, start, start_tracking
 
 __all__ = ["main"]
 
@@ -70,22 +72,60 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.umask(0o077)
     signal.signal(signal.SIGTERM, _cancel)
     write_process(folder.process, os.getpid())
-    _run_steps(folder)
+    tracking = _Tracking(folder)
+    _run_steps(folder, tracking)
     # The job has ended: there is nothing left to cancel.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    if (folder.path / "tracking.json").exists() and (tracking := _track("end", folder)) is not None:
-        tracking.wait()
+    tracking.end()
     return 0
 
 
-def _run_steps(folder: RunFolder) -> None:
-    step, tracking = "", None
+@attrs.define
+class _Tracking:
+    """The job's runs in MLflow, where that is installed; the job does without if it fails."""
+
+    folder: RunFolder
+    _beginning: _Started | None = attrs.field(default=None, init=False)
+
+    def begin(self) -> None:
+        """Let them begin, and do not wait for it."""
+        if self._beginning is None:
+            self._beginning = self._start("begin")
+
+    def wait(self) -> None:
+        """Wait until they have begun, if they do."""
+        if self._beginning is not None:
+            self._beginning.wait()
+
+    def end(self) -> None:
+        """Let those end that have begun, and wait for it."""
+        ending = self._start("end") if (self.folder.path / "tracking.json").exists() else None
+        if ending is not None:
+            ending.wait()
+
+    def _start(self, what: str) -> _Started | None:
+        if not is_possible():
+            return None
+        with suppress(OSError):
+            if _is_warm(self.folder):
+                return start_tracking(what, self.folder.path)
+            command = [*PYTHON, "phi_finetune.local.tracking", what, str(self.folder.path)]
+            quiet = {"MLFLOW_DISABLE_TELEMETRY": "true"}
+            return subprocess.Popen(command, stdin=subprocess.DEVNULL, env={**os.environ, **quiet})
+        return None
+
+
+def _is_warm(folder: RunFolder) -> bool:
+    return tuple(folder.run()["command"]) == Programs().step and can_be_warm()
+
+
+def _run_steps(folder: RunFolder, tracking: _Tracking) -> None:
+    step = ""
     try:
-        tracking = _track("begin", folder)
         for number, step in enumerate(folder.run()["steps"]):
-            if number == 1 and tracking is not None:
+            if number == 1:
                 tracking.wait()  # What the first step checks takes as long; no metric is logged before.
-            failure = _run(folder, step)
+            failure = _run(folder, step, tracking)
             if failure is not None:
                 folder.tell({"step": step, "state": "Failed", "failure": failure})
                 folder.tell({"state": "Failed"})
@@ -97,20 +137,10 @@ def _run_steps(folder: RunFolder) -> None:
             folder.tell({"step": step, "state": "Canceled"})
         folder.tell({"state": "Canceled"})
     finally:
-        if tracking is not None:
-            tracking.wait()
+        tracking.wait()
 
 
-def _track(what: str, folder: RunFolder) -> subprocess.Popen[bytes] | None:
-    """Begin or end the job's runs in MLflow, where that is installed; the job does without if it fails."""
-    if not is_possible():
-        return None
-    command = [*PYTHON, "phi_finetune.local.tracking", what, str(folder.path)]
-    quiet = {"MLFLOW_DISABLE_TELEMETRY": "true"}
-    return subprocess.Popen(command, stdin=subprocess.DEVNULL, env={**os.environ, **quiet})
-
-
-def _run(folder: RunFolder, step: str) -> dict[str, str] | None:
+def _run(folder: RunFolder, step: str, tracking: _Tracking) -> dict[str, str] | None:
     """Run a step; why it failed."""
     where = folder.step(step)
     private_folder(where)
@@ -126,6 +156,7 @@ def _run(folder: RunFolder, step: str) -> dict[str, str] | None:
     try:
         with leashed(process.pid):
             write_process(folder.step_process, process.pid)
+            tracking.begin()
             code = process.wait()
     except (_Canceled, OSError):
         _end(process)
@@ -134,7 +165,7 @@ def _run(folder: RunFolder, step: str) -> dict[str, str] | None:
 
 
 def _start(folder: RunFolder, step: str, command: Sequence[str]) -> _Started:
-    if tuple(command) == Programs().step and can_be_warm():
+    if _is_warm(folder):
         return start(step, folder.path)
     log = os.open(folder.step(step) / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:

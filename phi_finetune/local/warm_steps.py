@@ -1,10 +1,11 @@
-"""Steps in processes that begin with torch already loaded, which takes longer than most steps do."""
+"""Steps in processes that begin with torch already loaded, which takes longer than most steps do; MLflow too."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from multiprocessing import get_all_start_methods, get_context, parent_process
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -13,13 +14,14 @@ import attrs
 
 from phi_finetune.emulator.runners.engine import JobReport
 from phi_finetune.local import step as step_program
+from phi_finetune.local import tracking
 from phi_finetune.local.machine import this_machine
 from phi_finetune.local.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from multiprocessing.context import ForkServerProcess
 
-__all__ = ["WarmStep", "can_be_warm", "start"]
+__all__ = ["WarmStep", "can_be_warm", "start", "start_tracking"]
 
 _PRELOADED: Final = (
     "phi_finetune.local.step",
@@ -77,10 +79,27 @@ def start(step: str, folder: Path) -> WarmStep:
     Raises:
         OSError: That process does not run.
     """
+    return _start(_run, step, folder)
+
+
+def start_tracking(what: str, folder: Path) -> WarmStep:
+    """Start to begin or end a job's runs in MLflow, as :func:`start` does a step.
+
+    Args:
+        what: ``begin`` or ``end``.
+        folder: The job's folder.
+
+    Raises:
+        OSError: That process does not run.
+    """
+    return _start(_track, what, folder)
+
+
+def _start(does: Callable[[str, str], None], name: str, folder: Path) -> WarmStep:
     step_program.use_settings()
     context = get_context("forkserver")
     context.set_forkserver_preload(list(_PRELOADED))
-    process = context.Process(target=_run, args=(step, str(folder)), name=step)
+    process = context.Process(target=does, args=(name, str(folder)), name=name)
     try:
         process.start()
     except EOFError as error:
@@ -98,6 +117,10 @@ def _run(step: str, folder: str) -> None:
     if runner is None or not runner.is_alive() or _has_ended(folder):
         sys.exit(step_program.CANCELED)
     sys.exit(step_program.main([step, folder]))
+
+
+def _track(what: str, folder: str) -> None:
+    sys.exit(tracking.main([what, folder]))
 
 
 def _has_ended(folder: str) -> bool:

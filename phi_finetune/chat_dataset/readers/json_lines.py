@@ -14,7 +14,7 @@ from phi_finetune.chat_dataset.rules import BrokenRule
 __all__ = ["JsonLines"]
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_BLOCK_BYTES = 64 * 1024
+_BLOCK_BYTES = 256 * 1024
 """A block and what is made of it fit into a processor's cache."""
 
 
@@ -55,8 +55,10 @@ class JsonLines(OneFile):
         """
         return ((number, line) for number, line in self._numbered_lines() if not line.isspace())
 
-    def line_blocks(self) -> Iterator[bytes]:
-        """The file in blocks of whole lines, blank ones too; a line longer than a block is one of its own.
+    def line_spans(self) -> Iterator[tuple[bytes, int, int]]:
+        """Where in what was read whole lines stand, many at a time, blank ones too.
+
+        They are not copied out of it. A line that goes from one block into the next comes alone.
 
         Raises:
             InvalidData: The file cannot be read.
@@ -64,13 +66,17 @@ class JsonLines(OneFile):
         with opened(self.path) as file:
             begun = [file.readline().removeprefix(_BYTE_ORDER_MARK)]
             while data := file.read1(_BLOCK_BYTES):  # read() would lose what stands before a fault
-                end = data.rfind(b"\n") + 1
-                if end:
-                    yield b"".join([*begun, memoryview(data)[:end]])
-                    begun = []
-                begun.append(data[end:])
+                start, end = data.find(b"\n") + 1, data.rfind(b"\n") + 1
+                if not end:
+                    begun.append(data)
+                    continue
+                line = b"".join([*begun, data[:start]])
+                yield line, 0, len(line)
+                if start < end:
+                    yield data, start, end
+                begun = [data[end:]]
             if rest := b"".join(begun):
-                yield rest
+                yield rest, 0, len(rest)
 
     def _numbered_lines(self) -> Iterator[tuple[int, bytes]]:
         with opened(self.path) as file:

@@ -119,47 +119,49 @@ def _text_decoder() -> msgspec.json.Decoder[str]:
     return msgspec.json.Decoder(str)
 
 
-def plain_lines(block: bytes, *, must_end_answered: bool) -> int:
+def plain_lines(data: bytes, start: int = 0, end: int | None = None, *, must_end_answered: bool) -> int:
     """How many lines there are, if all of them surely keep all rules and are nothing out of the ordinary; else 0.
 
     0 says nothing: there may be nothing wrong with them. Where the last turn may be the user's, it is 0 for several.
 
     Args:
-        block: A line or several, each with its line feed.
+        data: What has a line or several, each with its line feed.
+        start: Where in it the first begins.
+        end: Where the last ends; None at the end.
         must_end_answered: Whether the last turn must be the assistant's.
     """
+    lines = memoryview(data)[start:end]
     # The decoder does not look whether a text that it passes over is UTF-8.
-    if len(block) > HUGE_CHARACTERS or not _is_utf_8(block):
+    if len(lines) > HUGE_CHARACTERS or not (data.isascii() or _is_utf_8(lines)):
         return 0
-    at = block.find(_MESSAGES)
-    layout = _LAYOUTS.get(block[at + 10 : at + 16])
+    at = data.find(_MESSAGES, start, end)
+    layout = _LAYOUTS.get(data[at + 10 : at + 16])
     if layout is None:
         return 0
     try:
-        rows = _decoder().decode_lines(block)
+        rows = _decoder().decode_lines(lines)
     except (msgspec.DecodeError, RecursionError):
         return 0
     if must_end_answered:
         has_system = None
     elif len(rows) == 1:
-        has_system = b'"role"%b"system"' % layout[0].encode() in block
+        has_system = data.find(b'"role"%b"system"' % layout[0].encode(), start, end) >= 0
     else:
         return 0
-    return len(rows) if _are_plain(rows, block, _frames(layout, at == 1, has_system)) else 0
+    made = _made_again(rows, _frames(layout, at == start + 1, has_system))
+    return len(rows) if len(made) == len(lines) and data.startswith(made, start) else 0
 
 
-def _is_utf_8(block: bytes) -> bool:
-    if block.isascii():
-        return True
+def _is_utf_8(lines: memoryview) -> bool:
     try:
-        block.decode()
+        str(lines, "utf-8")
     except UnicodeDecodeError:
         return False
     return True
 
 
-def _are_plain(rows: Sequence[_Line], block: bytes, frames: _Frames) -> bool:
-    """Whether the rows, put into their frames, are the block, and no content is blank."""
+def _made_again(rows: Sequence[_Line], frames: _Frames) -> bytes:
+    """The rows put into their frames; nothing where one has none, or a content is blank."""
     whole: list[bytes | msgspec.Raw] = []
     texts: list[msgspec.Raw] = []
     for row in rows:
@@ -167,7 +169,7 @@ def _are_plain(rows: Sequence[_Line], block: bytes, frames: _Frames) -> bool:
         prompt_id = row.prompt_id
         frame = frames[len(contents), row.prompt is not UNSET, prompt_id is not UNSET]
         if frame is None:
-            return False
+            return b""
         pieces = frame.pieces.copy()
         pieces[frame.contents] = contents
         if frame.prompt is not None:
@@ -176,7 +178,7 @@ def _are_plain(rows: Sequence[_Line], block: bytes, frames: _Frames) -> bool:
             pieces[frame.prompt_id] = prompt_id
         whole += pieces
         texts += contents
-    return b"".join(whole) == block and _say_something(texts)
+    return b"".join(whole) if _say_something(texts) else b""
 
 
 def _say_something(texts: Sequence[msgspec.Raw]) -> bool:
