@@ -73,7 +73,9 @@ def _run_local(session: nox.Session, *arguments: str) -> None:
     _install_local(session, "--group", "test", "trl>=1.16,<2")
     # In the environment, since the hub's client reads these as it is imported.
     settings = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
-    session.run("pytest", "tests/local", *BESIDE, *arguments, env=settings)
+    # What a file has trained or serves would be made again in each process that runs tests of it.
+    whole_files = ("--dist", "loadscope", "--no-loadscope-reorder")
+    session.run("pytest", "tests/local", *BESIDE, *whole_files, *arguments, env=settings)
 
 
 def _install_local(session: nox.Session, *what: str) -> None:

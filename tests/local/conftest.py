@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from local_jobs import job_of
 
 from phi_finetune.local import make_tiny_phi
 from phi_finetune.local.job_folder import JobFolder
 from phi_finetune.local.processes import alone
-from phi_finetune.local.step import run
-from phi_finetune.local.steps import STEPS
 
 HERE = Path(__file__).parent
+EXAMPLE = HERE.parents[1] / "examples" / "quickstart_local.py"
 NEEDS_NOTHING = ("test_local_parameters.py",)
+SLOWEST = ("contract", "answers", "training", "ranks", "steps", "serving", "tracking", "models")
+"""These begin first, so that no process is left alone with one of them in the end."""
 
 collect_ignore = (
     []
@@ -36,13 +38,19 @@ FOREIGN = (
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests of this folder, and pass over what other libraries warn of."""
+    """Mark the tests of this folder, pass over what other libraries warn of, and let the slowest begin."""
+    items.sort(key=_place)
     for item in items:
         if not item.path.is_relative_to(HERE):
             continue
         item.add_marker(pytest.mark.local)
         for filtered in FOREIGN:
             item.add_marker(pytest.mark.filterwarnings(filtered))
+
+
+def _place(item: pytest.Item) -> int:
+    name = item.path.stem.removeprefix("test_local_")
+    return SLOWEST.index(name) if name in SLOWEST and item.path.is_relative_to(HERE) else len(SLOWEST)
 
 
 @pytest.fixture(scope="session")
@@ -78,13 +86,21 @@ def learned_phi(shared: Path, one_thread: None) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tuned(shared: Path, learned_phi: Path) -> JobFolder:
-    """A job whose steps have all run, on a base that had learned."""
-    with alone(shared / "tuned.lock"):
-        if (shared / "tuned").exists():
-            return JobFolder(shared / "tuned")
-        folder = job_of(shared / "tuned", learned_phi)
-        for name in STEPS:
-            status = run(name, folder)
-            assert status.state == "Completed", folder.step(name).log.read_text(encoding="utf-8")
-        return folder
+def example(shared: Path, learned_phi: Path) -> Path:
+    """The folder in which the example has run that trains for real, with what it printed."""
+    folder = shared / "example"
+    with alone(shared / "example.lock"):
+        if not folder.exists():
+            folder.mkdir()
+            (folder / "tiny-phi").symlink_to(learned_phi)
+            with (folder / "printed.txt").open("wb") as out, (folder / "errors.txt").open("wb") as errors:
+                command = [sys.executable, str(EXAMPLE), str(folder)]
+                subprocess.run(command, stdout=out, stderr=errors, check=False, timeout=600)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tuned(example: Path) -> JobFolder:
+    """The example's job, whose steps have all run on a base that had learned."""
+    [folder] = (example / "workspace" / "jobs").iterdir()
+    return JobFolder(folder)

@@ -166,7 +166,7 @@ def test_the_outputs_lie_as_the_pipelines_do(tuned: JobFolder) -> None:
     assert (folder / "data/model/model.safetensors").is_file()
     assert (folder / "data/config/config.json").is_file()
     text = (folder / "MLmodel").read_text(encoding="utf-8")
-    assert "base_model_asset_id: tiny" in text
+    assert "base_model_asset_id: azureml://registries/azureml/models/tiny-phi/versions/1" in text
     assert "base_model_task: chat-completion" in text
     assert str(tuned.path) not in text
     assert "/tmp" not in text
