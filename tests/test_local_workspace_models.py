@@ -45,6 +45,27 @@ def test_a_model_of_this_machine_is_trained_from_its_files(tmp_path: Path, weigh
         assert endpoint.chat("hello").text
 
 
+def test_what_was_tuned_and_downloaded_can_be_tuned_on(tmp_path: Path) -> None:
+    """From MLflow's layout as Azure leaves it, with the tokenizer beside the model, a job is given what it needs."""
+    names = (
+        "data/model/config.json",
+        "data/model/model.safetensors",
+        "data/tokenizer/tokenizer.json",
+        "MLmodel",
+    )
+    for path in (tmp_path / "facts-1" / name for name in names):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text('{"max_position_embeddings": 512}')
+    folder = tmp_path / "runs"
+    workspace = with_programs(folder, programs(tmp_path / "programs"))
+    added = add_model(workspace, tmp_path / "facts-1", name="facts")
+    assert added.context_length == 512
+    data = pf.ChatDataset.from_records(pipelines.conversations(24), name="more")
+    job = added.finetune(data).on(workspace.gpu_compute("here", size="this-machine").ensure()).submit().wait()
+    taken = folder / "jobs" / job.name / "inputs" / "model"
+    assert {path.name for path in taken.iterdir()} == {"config.json", "model.safetensors", "tokenizer.json"}
+
+
 def test_the_same_again_changes_nothing_and_another_of_the_name_is_refused(
     tmp_path: Path, weights: Path
 ) -> None:

@@ -28,6 +28,7 @@ __all__ = [
     "load_model",
     "load_tokenizer",
     "merge",
+    "model_folders",
     "pad_id_of",
     "with_adapters",
 ]
@@ -243,6 +244,19 @@ def import_model(source: str | os.PathLike[str], target: Path) -> ModelFacts:
     return facts
 
 
+def model_folders(root: Path) -> tuple[Path, ...]:
+    """The folders that together have what a model consists of, the model's own last.
+
+    Args:
+        root: A folder in the form of Hugging Face, or of MLflow.
+
+    Raises:
+        ConfigurationError: There is no model.
+    """
+    beside = (root / part for part in _BESIDE)
+    return (*(folder for folder in beside if folder.is_dir()), find_model(root))
+
+
 def gather(root: Path, target: Path) -> None:
     """Put what a model consists of into one folder, also what an MLflow folder of Azure's has beside the model.
 
@@ -250,8 +264,8 @@ def gather(root: Path, target: Path) -> None:
         root: A folder in the form of Hugging Face, or of MLflow.
         target: Where it goes: an empty folder. Files are linked where the disk allows it, else copied.
     """
-    for folder in (*(root / part for part in _BESIDE), find_model(root)):
-        for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+    for folder in model_folders(root):
+        for path in sorted(folder.iterdir()):
             if path.is_file() and path.name.endswith((*_PASSED, _WEIGHTS)):
                 _link(path.resolve(), target / path.name)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from phi_finetune.errors import ConfigurationError
 from phi_finetune.local._needs import require
 from phi_finetune.local.door import folder_of
+from phi_finetune.local.model import model_folders
 from phi_finetune.local.quiet import without_progress_bars
 
 if TYPE_CHECKING:
@@ -29,7 +30,8 @@ def add_model(workspace: Workspace, folder: str | os.PathLike[str], *, name: str
 
     Args:
         workspace: A local workspace.
-        folder: The model's folder, with its ``config.json``.
+        folder: The model's folder, with its ``config.json``; or one of MLflow's with such a model in it, as
+            :meth:`RegisteredModel.download` leaves it, so that what was tuned can be tuned on.
         name: What it is called; no model of the registry may have the name.
 
     Raises:
@@ -42,20 +44,13 @@ def add_model(workspace: Workspace, folder: str | os.PathLike[str], *, name: str
             resource=f"workspace {workspace.name}",
             next_call="ws = Workspace.local(folder)",
         )
-    where = Path(folder).absolute()
-    if not (where / "config.json").is_file():
-        raise ConfigurationError(
-            "The folder holds no model",
-            resource=f"folder {where}",
-            why="there is no config.json in it",
-            next_call="name the folder that a model was saved to, or make one: phi_finetune.local.make_tiny_phi(...)",
-        )
     files = {
-        path.relative_to(where).as_posix(): path
-        for path in sorted(where.rglob("*"))
-        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(where).parts)
+        path.relative_to(part).as_posix(): path
+        for part in model_folders(Path(folder).absolute())
+        for path in sorted(part.rglob("*"))
+        if path.is_file() and not any(each.startswith(".") for each in path.relative_to(part).parts)
     }
-    opened.add_model(name, files, context_length=_context_length(where / "config.json"))
+    opened.add_model(name, files, context_length=_context_length(files["config.json"]))
     return workspace.foundation_model(name)
 
 

@@ -32,14 +32,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Args:
         arguments: ``begin`` or ``end``, and the jobs' folders; None takes them from the command line.
+
+    Returns:
+        0 where all was done; 1 where a folder is broken, and the rest was done.
     """
     what, *paths = sys.argv[1:] if arguments is None else arguments
-    for folder in map(RunFolder, map(Path, paths)):
+    done = [_did(what, RunFolder(Path(path))) for path in paths]
+    return 0 if all(done) else 1
+
+
+def _did(what: str, folder: RunFolder) -> bool:
+    """Whether it could be done; a folder that is broken is told of, and keeps no other job from it."""
+    try:
         # Whoever finds a job's process killed ends its runs, while this may still begin them.
         with alone(folder.path / "tracking.lock"):
             if not folder.runs_ended.exists():
                 (_begin if what == "begin" else _end)(folder)
-    return 0
+    except (OSError, ValueError, KeyError) as error:
+        sys.stderr.write(f"{folder.path}: {error!r}\n")
+        return False
+    return True
 
 
 def _begin(folder: RunFolder) -> None:
@@ -77,9 +89,9 @@ def _end_runs(folder: RunFolder, runs: Mapping[str, str]) -> None:
     client = MlflowClient(tracking_uri=json.loads((folder.path / "job.json").read_bytes())["tracking_uri"])
     experiment = client.get_experiment_by_name(_EXPERIMENT)
     # Somebody may have deleted some, or ended them before being killed: their end stays what it was.
-    found = (
-        client.search_runs([experiment.experiment_id], "attributes.status = 'RUNNING'") if experiment else []
-    )
+    these = ", ".join(f"'{run}'" for run in runs.values())
+    asked = f"attributes.status = 'RUNNING' AND attributes.run_id IN ({these})"
+    found = client.search_runs([experiment.experiment_id], asked) if experiment else []
     going = {run.info.run_id for run in found}
     states = {getattr(event, "step", ""): event.state for event in folder.events()}
     for step, run in runs.items():

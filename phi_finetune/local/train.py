@@ -135,7 +135,12 @@ def _arguments(settled: Settled, folder: Path, *, evaluates: bool, zero: Mapping
         chosen |= {"deepspeed": dict(zero)}
     elif settled.ranks > 1:
         chosen["ddp_backend"] = "gloo" if chosen["use_cpu"] else "nccl"
-    return TrainingArguments(output_dir=str(folder), ddp_find_unused_parameters=False, **chosen)
+    return TrainingArguments(
+        output_dir=str(folder),
+        ddp_find_unused_parameters=False,
+        restore_callback_states_from_checkpoint=True,  # how often no evaluation was better, for stopping early
+        **chosen,
+    )
 
 
 def last_checkpoint(folder: Path) -> Path | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from collections.abc import Mapping
 from contextlib import suppress
@@ -11,9 +12,9 @@ from typing import Any
 import pytest
 from local_workspaces import finetune, programs, until, with_programs
 
-import phi_finetune as pf
 from phi_finetune.errors import JobFailed
 from phi_finetune.local.processes import read_process
+from phi_finetune.local.tracking import main
 
 TRAINING, *AFTER = "chat_completion_finetune", "chat_completion_model_evaluation", "ft_nlp_model_converter"
 BEFORE = ("ft_nlp_common_validation", "chat_completion_model_import", "chat_completion_datapreprocess")
@@ -54,8 +55,8 @@ def jobs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Runs]:
         lambda: all((place / "tracking.json").exists() for place in places.values()),
         120,
     )
-    until(lambda: not any(_going(_runs(folder, job)) for job in submitted.values()), 120)
-    return {name: _runs(folder, job) for name, job in submitted.items()}
+    until(lambda: not any(_going(_runs(folder, job.name)) for job in submitted.values()), 120)
+    return {name: _runs(folder, job.name) for name, job in submitted.items()}
 
 
 def kill(place: Path) -> None:
@@ -66,13 +67,13 @@ def kill(place: Path) -> None:
     until(lambda: not runner.alive)
 
 
-def _runs(folder: Path, job: pf.FinetuneJob) -> Runs:
+def _runs(folder: Path, job: str) -> Runs:
     from mlflow import MlflowClient
 
     client = MlflowClient(tracking_uri=f"sqlite:///{folder / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("phi-finetune")
     every = client.search_runs([experiment.experiment_id])
-    [parent] = [run for run in every if run.info.run_name == job.name]
+    [parent] = [run for run in every if run.info.run_name == job]
     steps = [run for run in every if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
     return {"": parent, **{run.info.run_name: run for run in steps}}
 
@@ -122,3 +123,20 @@ def test_the_jobs_run_has_its_parameters(jobs: Mapping[str, Runs]) -> None:
         "canceled": str(LASTS),
         "killed": str(LASTS_TOO),
     }
+
+
+def test_a_broken_folder_keeps_no_other_job_from_its_end(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is told of."""
+    good, broken = tmp_path / "good", tmp_path / "broken"
+    for folder in (good, broken):
+        folder.mkdir()
+    store = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    (good / "job.json").write_text(json.dumps({"name": "good", "values": {}, "tracking_uri": store}))
+    (good / "run.json").write_text(json.dumps({"steps": [TRAINING]}))
+    assert main(["begin", str(good)]) == 0
+    (broken / "tracking.json").write_text("{")
+    assert main(["end", str(broken), str(good)]) == 1
+    assert str(broken) in capsys.readouterr().err
+    assert not _going(_runs(tmp_path, "good"))

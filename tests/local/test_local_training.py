@@ -184,6 +184,14 @@ def test_early_stopping_stops(random_phi: Path, rows: tuple[Rows, Rows], tmp_pat
     assert done.steps == 6
 
 
+def test_patience_goes_on_where_it_was(random_phi: Path, rows: tuple[Rows, Rows], tmp_path: Path) -> None:
+    """A training that is resumed stops where it would have stopped without the break."""
+    settings = {"apply_early_stopping": True, "early_stopping_threshold": 100.0, "early_stopping_patience": 2}
+    trained(random_phi, rows, tmp_path, max_steps=4, **settings)
+    resumed = trained(random_phi, rows, tmp_path, max_steps=20, resume_from_checkpoint=True, **settings)
+    assert (resumed.resumed_from, resumed.steps) == (4, 6)
+
+
 def test_accumulated_batches_are_one_batch(random_phi: Path, rows: tuple[Rows, Rows], tmp_path: Path) -> None:
     """Four rows twice are eight rows, though the tokens to train on differ from row to row."""
     settings = {"optim": "adafactor", "learning_rate": 1e-3, "apply_lora": False}
