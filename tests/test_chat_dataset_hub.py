@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import json
 import logging
 import os
 import pickle
@@ -25,7 +26,7 @@ from huggingface_hub import constants
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from phi_finetune.chat_dataset import shards
+from phi_finetune.chat_dataset import ChatDataset, shards
 from phi_finetune.chat_dataset.hub import HubSplits, resolve, rows_of_percent
 from phi_finetune.errors import (
     ConfigurationError,
@@ -639,3 +640,17 @@ def test_datasets_gives_as_many_rows_of_a_file(tmp_path: Path, total: int) -> No
         cache_dir=str(tmp_path / "cache"),
     )
     assert [len(each) for each in loaded] == [rows_of_percent(total, percent) for percent in percents]
+
+
+@pytest.mark.parametrize(("rows", "problems"), [(1, []), (30, []), (31, [31]), (40, [31])])
+def test_the_first_rows_of_lines_are_checked_and_no_others(
+    tmp_path: Path, rows: int, problems: list[int]
+) -> None:
+    """Good ones are told many at once, of which only some may be wanted."""
+    talk = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    lines = [json.dumps({"messages": talk}) + "\n" for _ in range(50)]
+    lines[30] = "no JSON\n"
+    (tmp_path / "train.jsonl").write_text("".join(lines))
+    report = ChatDataset.from_hub(str(tmp_path), rows=rows).validate()
+    found = [problem.row for problem in report.problems if problem.rule != "too-few-rows"]
+    assert (report.rows, found) == ({"train": rows}, problems)
