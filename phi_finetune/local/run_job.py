@@ -77,6 +77,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # The job has ended: there is nothing left to cancel.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     tracking.end()
+    if os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGTERM)  # What steps are made of may still be loading torch.
     return 0
 
 

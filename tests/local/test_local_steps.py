@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -13,11 +14,14 @@ from typing import Any
 import attrs
 import pytest
 from local_jobs import job_of, write_rows
+from local_workspaces import until
 
 from phi_finetune import Conversation, Message
 from phi_finetune.errors import ConfigurationError, MissingDependency
 from phi_finetune.local._needs import require
 from phi_finetune.local.job_folder import Job, JobFolder, StepStatus
+from phi_finetune.local.processes import spawn, started_here
+from phi_finetune.local.programs import PYTHON, Programs
 from phi_finetune.local.run_folder import RunFolder
 from phi_finetune.local.step import run, verdict
 from phi_finetune.local.steps import STEPS
@@ -276,3 +280,26 @@ if __name__ == "__main__":
     )
     assert done.stdout == "143\n"
     assert not (tmp_path / "steps").exists()
+
+
+def test_a_job_that_is_canceled_leaves_nothing_that_loads_torch(tmp_path: Path) -> None:
+    """Not even for the seconds that this takes."""
+    steps = ["ft_nlp_common_validation"]
+    told = {"name": "canceled", "steps": steps, "command": Programs().step}
+    (tmp_path / "run.json").write_text(json.dumps(told), encoding="utf-8")
+    runner = spawn([*PYTHON, "phi_finetune.local.run_job", str(tmp_path)], log=tmp_path / "run_job.txt")
+    folder = RunFolder(tmp_path)
+    until(lambda: any(True for _ in folder.events()), 60)
+    os.kill(runner, signal.SIGTERM)
+    until(lambda: not started_here(runner), 60)
+    assert [event.state for event in folder.events()][-1] == "Canceled"
+    until(lambda: not _has_processes(runner), 2)
+    assert (tmp_path / "run_job.txt").read_text() == ""
+
+
+def _has_processes(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
