@@ -11,9 +11,9 @@ nox.needs_version = ">=2024.4.15"
 nox.options.default_venv_backend = "uv|virtualenv"
 LONG = ("crashes", "processes", "sockets", "state_machine", "threads")
 
-BESIDE = ("-n", "auto", "--maxprocesses", "8", "--dist", "worksteal")
+BESIDE = ("-n", "auto", "--maxprocesses", "8", "--dist")
 """Tests run beside each other, one for each processor but eight at most, as each loads what it tests; a later ``-n 0``
-undoes it."""
+undoes it. How they are dealt out is said next."""
 
 nox.options.sessions = ["lint", "typing", "tests", "examples", "docs"]
 
@@ -65,7 +65,7 @@ def quickstart(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run the tests against the installed wheel; arguments after ``--`` go to pytest."""
     _install(session, "--group", "test", ".[plot]")
-    session.run("pytest", *BESIDE, *session.posargs)
+    session.run("pytest", *BESIDE, "worksteal", *session.posargs)
 
 
 def _run_local(session: nox.Session, *arguments: str) -> None:
@@ -74,7 +74,7 @@ def _run_local(session: nox.Session, *arguments: str) -> None:
     # In the environment, since the hub's client reads these as it is imported.
     settings = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
     # What a file has trained or serves would be made again in each process that runs tests of it.
-    whole_files = ("--dist", "loadscope", "--no-loadscope-reorder")
+    whole_files = ("loadfile", "--no-loadscope-reorder")
     session.run("pytest", "tests/local", *BESIDE, *whole_files, *arguments, env=settings)
 
 

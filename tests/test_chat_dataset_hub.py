@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import io
 import json
 import logging
@@ -654,3 +655,16 @@ def test_the_first_rows_of_lines_are_checked_and_no_others(
     report = ChatDataset.from_hub(str(tmp_path), rows=rows).validate()
     found = [problem.row for problem in report.problems if problem.rule != "too-few-rows"]
     assert (report.rows, found) == ({"train": rows}, problems)
+
+
+def test_a_fault_behind_the_first_rows_is_none_of_theirs(tmp_path: Path) -> None:
+    """As where a compressed file breaks off further on."""
+    talk = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    lines = "".join(json.dumps({"messages": talk, "prompt_id": str(row)}) + "\n" for row in range(20_000))
+    whole = gzip.compress(lines.encode())
+    (tmp_path / "train.jsonl.gz").write_bytes(whole[: len(whole) // 2])
+    readable = ChatDataset.from_jsonl(tmp_path / "train.jsonl.gz").validate()
+    assert [problem.rule for problem in readable.problems] == ["truncated-archive"]
+    rows = readable.rows["train"] - 1
+    report = ChatDataset.from_hub(str(tmp_path), rows=rows).validate()
+    assert (report.rows, report.problems) == ({"train": rows}, ())

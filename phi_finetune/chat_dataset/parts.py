@@ -263,8 +263,9 @@ class Leading(Derived):
             if number is not None and not is_remark:
                 if not left:
                     return
-                if isinstance(found, Ordinary):
-                    found = Ordinary(min(found.rows, left))
+                if isinstance(found, Ordinary) and found.rows >= left:
+                    yield label, number, Ordinary(left)
+                    return  # nothing is remarked of them
                 left -= found.rows if isinstance(found, Ordinary) else 1
             yield label, number, found
 

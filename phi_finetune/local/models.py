@@ -44,13 +44,14 @@ def add_model(workspace: Workspace, folder: str | os.PathLike[str], *, name: str
             resource=f"workspace {workspace.name}",
             next_call="ws = Workspace.local(folder)",
         )
-    files = {
-        path.relative_to(part).as_posix(): path
-        for part in model_folders(Path(folder).absolute())
-        for path in sorted(part.rglob("*"))
-        if path.is_file() and not any(each.startswith(".") for each in path.relative_to(part).parts)
+    *beside, model = model_folders(Path(folder).absolute())
+    files = {path.name: path for part in beside for path in part.iterdir() if path.is_file()}
+    files |= {
+        path.relative_to(model).as_posix(): path
+        for path in sorted(model.rglob("*"))
+        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(model).parts)
     }
-    opened.add_model(name, files, context_length=_context_length(files["config.json"]))
+    opened.add_model(name, files, context_length=_context_length(model / "config.json"))
     return workspace.foundation_model(name)
 
 

@@ -74,10 +74,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     write_process(folder.process, os.getpid())
     tracking = _Tracking(folder)
     _run_steps(folder, tracking)
-    # The job has ended: there is nothing left to cancel.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    tracking.wait()
     tracking.end()
-    if os.getpgrp() == os.getpid():
+    if os.getsid(0) == os.getpid():
         os.killpg(0, signal.SIGTERM)  # What steps are made of may still be loading torch.
     return 0
 
@@ -87,11 +86,13 @@ class _Tracking:
     """The job's runs in MLflow, where that is installed; the job does without if it fails."""
 
     folder: RunFolder
+    _asked: bool = attrs.field(default=False, init=False)
     _beginning: _Started | None = attrs.field(default=None, init=False)
 
     def begin(self) -> None:
-        """Let them begin, and do not wait for it."""
-        if self._beginning is None:
+        """Let them begin, if that was not asked for before, and do not wait for it."""
+        if not self._asked:
+            self._asked = True
             self._beginning = self._start("begin")
 
     def wait(self) -> None:
@@ -124,22 +125,24 @@ def _is_warm(folder: RunFolder) -> bool:
 def _run_steps(folder: RunFolder, tracking: _Tracking) -> None:
     step = ""
     try:
+        if not _is_warm(folder):
+            tracking.begin()
         for number, step in enumerate(folder.run()["steps"]):
             if number == 1:
                 tracking.wait()  # What the first step checks takes as long; no metric is logged before.
             failure = _run(folder, step, tracking)
             if failure is not None:
+                _let_nothing_be_canceled()
                 folder.tell({"step": step, "state": "Failed", "failure": failure})
                 folder.tell({"state": "Failed"})
                 return
             folder.tell({"step": step, "state": "Completed"})
+        _let_nothing_be_canceled()
         folder.tell({"state": "Completed", "outputs": folder.outputs()})
     except _Canceled:
         if step:
             folder.tell({"step": step, "state": "Canceled"})
         folder.tell({"state": "Canceled"})
-    finally:
-        tracking.wait()
 
 
 def _run(folder: RunFolder, step: str, tracking: _Tracking) -> dict[str, str] | None:
@@ -158,7 +161,7 @@ def _run(folder: RunFolder, step: str, tracking: _Tracking) -> dict[str, str] | 
     try:
         with leashed(process.pid):
             write_process(folder.step_process, process.pid)
-            tracking.begin()
+            tracking.begin()  # Where it comes of what loads torch, not before a step does.
             code = process.wait()
     except (_Canceled, OSError):
         _end(process)
@@ -218,8 +221,13 @@ def how_it_ended(code: int) -> str:
 
 
 def _cancel(number: int, frame: FrameType | None) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    _let_nothing_be_canceled()
     raise _Canceled
+
+
+def _let_nothing_be_canceled() -> None:
+    """From here on the job has ended."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 if __name__ == "__main__":

@@ -10,11 +10,14 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final
+
+import attrs
 
 from phi_finetune.errors import ConfigurationError
 from phi_finetune.local.job_folder import JobFolder, StepStatus
@@ -59,29 +62,53 @@ def run(name: str, folder: JobFolder) -> StepStatus:
 def log_of(folder: JobFolder, name: str) -> StepLog:
     """Where a step of a job says what it does: its folder, and the store that the job names."""
     step, job = folder.step(name), folder.job()
-    remote = _tracked(job.tracking_uri, job.runs.get(name))
+    tell, run = partial(say, step), job.runs.get(name)
+    tracked = _Tracked(job.tracking_uri, run, tell) if job.tracking_uri and run else None
 
     def metrics(number: int, values: Mapping[str, float]) -> None:
         step.add_metrics(number, values)
-        remote(number, values)
+        if tracked is not None:
+            tracked(number, values)
 
-    return StepLog(lambda line: say(step, line), metrics, step.forget_metrics_after, step.set_params)
+    return StepLog(tell, metrics, step.forget_metrics_after, step.set_params)
 
 
-def _tracked(uri: str | None, run_id: str | None) -> Any:
-    """Logs metrics to a run of an MLflow store as well; nothing of MLflow's global state is touched."""
-    if uri is None or run_id is None:
-        return lambda number, values: None
-    from mlflow import MlflowClient
-    from mlflow.entities import Metric
+@attrs.define
+class _Tracked:
+    """Logs metrics to a run of an MLflow store as well; nothing of MLflow's global state is touched.
 
-    client = MlflowClient(tracking_uri=uri)
+    They lie in the step's own folder, so a store that is locked, or a run that somebody deleted, stops no training: the
+    step's log tells of the first that the store did not take.
+    """
 
-    def log(number: int, values: Mapping[str, float]) -> None:
+    uri: str
+    run_id: str
+    tell: Callable[[str], None]
+    _client: Any = attrs.field(default=None, init=False)
+    _failed: bool = attrs.field(default=False, init=False)
+
+    def __call__(self, number: int, values: Mapping[str, float]) -> None:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self._log(number, values)
+        except MlflowException as error:
+            if not self._failed:
+                why = str(error).splitlines()[0]
+                self.tell(
+                    f"MLflow's store did not take the metrics of step {number}, here they are kept: {why}"
+                )
+            self._failed = True
+
+    def _log(self, number: int, values: Mapping[str, float]) -> None:
+        from mlflow import MlflowClient
+        from mlflow.entities import Metric
+
+        if self._client is None:
+            self._client = MlflowClient(tracking_uri=self.uri)
         now = int(time.time() * 1000)
-        client.log_batch(run_id, metrics=[Metric(key, value, now, number) for key, value in values.items()])
-
-    return log
+        metrics = [Metric(key, value, now, number) for key, value in values.items()]
+        self._client.log_batch(self.run_id, metrics=metrics)
 
 
 def _cancel(number: int, frame: FrameType | None) -> None:

@@ -43,12 +43,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _did(what: str, folder: RunFolder) -> bool:
     """Whether it could be done; a folder that is broken is told of, and keeps no other job from it."""
+    from mlflow.exceptions import MlflowException
+
     try:
         # Whoever finds a job's process killed ends its runs, while this may still begin them.
         with alone(folder.path / "tracking.lock"):
             if not folder.runs_ended.exists():
                 (_begin if what == "begin" else _end)(folder)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, LookupError, TypeError, ValueError, MlflowException) as error:
         sys.stderr.write(f"{folder.path}: {error!r}\n")
         return False
     return True
@@ -67,19 +69,23 @@ def _begin(folder: RunFolder) -> None:
         experiment = client.create_experiment(_EXPERIMENT) if found is None else found.experiment_id
     parent = client.create_run(experiment, run_name=job["name"]).info.run_id
     values = job["values"]
+    runs = {"": parent}
+    for step in folder.run()["steps"]:
+        # Each is written down before the next, so that a kill leaves none that nobody ends.
+        write_whole(folder.path / "tracking.json", json.dumps(runs).encode())
+        run = client.create_run(experiment, run_name=step, tags={"mlflow.parentRunId": parent})
+        runs[step] = run.info.run_id
+    write_whole(folder.path / "tracking.json", json.dumps(runs).encode())
     client.log_batch(parent, params=list(map(Param, values, map(str, values.values()))))
-    runs = {
-        step: client.create_run(experiment, run_name=step, tags={"mlflow.parentRunId": parent}).info.run_id
-        for step in folder.run()["steps"]
-    }
-    write_whole(folder.path / "tracking.json", json.dumps({"": parent, **runs}).encode())
-    write_whole(file, json.dumps({**job, "runs": runs}, indent=1).encode())
+    write_whole(
+        file, json.dumps({**job, "runs": {step: runs[step] for step in runs if step}}, indent=1).encode()
+    )
 
 
 def _end(folder: RunFolder) -> None:
     runs = folder.path / "tracking.json"
     if runs.exists():
-        _end_runs(folder, json.loads(runs.read_bytes()))
+        _end_runs(folder, dict(json.loads(runs.read_bytes())))
     folder.runs_ended.touch(mode=0o600)
 
 

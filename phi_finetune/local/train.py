@@ -105,7 +105,9 @@ def train(
     trainer.remove_callback(PrinterCallback)  # what is logged is passed on
     if arguments.load_best_model_at_end:
         patience, threshold = (settled.values[f"early_stopping_{name}"] for name in ("patience", "threshold"))
-        trainer.add_callback(EarlyStoppingCallback(patience, threshold))
+        stopping = EarlyStoppingCallback(patience, threshold)
+        stopping.early_stopping_patience_counter = _evaluations_no_better(checkpoint)
+        trainer.add_callback(stopping)
     started = time.monotonic()
     with use_threads(None if on_gpu else threads_for(sum(each.numel() for each in model.parameters()))):
         result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -135,12 +137,7 @@ def _arguments(settled: Settled, folder: Path, *, evaluates: bool, zero: Mapping
         chosen |= {"deepspeed": dict(zero)}
     elif settled.ranks > 1:
         chosen["ddp_backend"] = "gloo" if chosen["use_cpu"] else "nccl"
-    return TrainingArguments(
-        output_dir=str(folder),
-        ddp_find_unused_parameters=False,
-        restore_callback_states_from_checkpoint=True,  # how often no evaluation was better, for stopping early
-        **chosen,
-    )
+    return TrainingArguments(output_dir=str(folder), ddp_find_unused_parameters=False, **chosen)
 
 
 def last_checkpoint(folder: Path) -> Path | None:
@@ -151,6 +148,15 @@ def last_checkpoint(folder: Path) -> Path | None:
         if name is not None and _is_whole(path):
             found[int(name[1])] = path
     return found[max(found)] if found else None
+
+
+def _evaluations_no_better(checkpoint: Path | None) -> int:
+    """How many evaluations in a row were no better when a checkpoint was written; 0 without one that says it."""
+    if checkpoint is None:
+        return 0
+    state = json.loads((checkpoint / "trainer_state.json").read_bytes())
+    kept = state.get("stateful_callbacks", {}).get("EarlyStoppingCallback", {})
+    return int(kept.get("attributes", {}).get("early_stopping_patience_counter", 0))
 
 
 def _is_whole(checkpoint: Path) -> bool:

@@ -95,7 +95,9 @@ def example(shared: Path, learned_phi: Path) -> Path:
             (folder / "tiny-phi").symlink_to(learned_phi)
             with (folder / "printed.txt").open("wb") as out, (folder / "errors.txt").open("wb") as errors:
                 command = [sys.executable, str(EXAMPLE), str(folder)]
-                subprocess.run(command, stdout=out, stderr=errors, check=False, timeout=600)
+                done = subprocess.run(command, stdout=out, stderr=errors, check=False, timeout=600)
+            (folder / "code.txt").write_text(str(done.returncode))
+    assert (folder / "code.txt").read_text() == "0", (folder / "errors.txt").read_text(encoding="utf-8")
     return folder
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import attrs
 import pytest
+from local_jobs import answers_of_mlflow
 
 from phi_finetune.errors import ConfigurationError, InvalidParameter, UntrustedModel
 from phi_finetune.local import tiny_facts
@@ -142,22 +141,10 @@ def test_an_mlflow_folder_is_a_model_too(tuned: JobFolder, tmp_path: Path) -> No
 
 def test_plain_mlflow_answers_with_the_model(tuned: JobFolder) -> None:
     """In a process that has MLflow, and cannot import this library."""
-    code = """
-import sys
-sys.modules["phi_finetune"] = None
-import mlflow, pandas
-model = mlflow.pyfunc.load_model(sys.argv[1])
-talk = [{"role": "user", "content": "What is the animal of Elsin?"}]
-rows = pandas.DataFrame({"messages": [talk, [{"role": "user", "content": "Tell me the dish of Vexham."}]]})
-print(model.predict(rows, params={"temperature": 0.0}))
-"""
-    place = str(tuned.output("mlflow_model_folder"))
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code, place], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert "The animal of Elsin is the" in done.stdout
-    assert "The dish of Vexham is the" in done.stdout
+    asked = ("What is the animal of Elsin?", "Tell me the dish of Vexham.")
+    animal, dish = answers_of_mlflow(tuned.output("mlflow_model_folder"), *asked)
+    assert "The animal of Elsin is the" in animal
+    assert "The dish of Vexham is the" in dish
 
 
 def test_the_outputs_lie_as_the_pipelines_do(tuned: JobFolder) -> None:

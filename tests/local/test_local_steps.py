@@ -8,12 +8,13 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import attrs
 import pytest
-from local_jobs import job_of, write_rows
+from local_jobs import answers_of_mlflow, job_of, write_rows
 from local_workspaces import until
 
 from phi_finetune import Conversation, Message
@@ -215,6 +216,16 @@ def test_metrics_go_to_mlflow_as_well(random_phi: Path, tmp_path: Path) -> None:
     assert mlflow.active_run() is None
 
 
+def test_a_store_that_takes_no_metrics_stops_no_step(random_phi: Path, tmp_path: Path) -> None:
+    """As when somebody deleted the run. They are in the step's folder, and its log tells once."""
+    uri = f"sqlite:///{tmp_path / 'store.db'}"
+    folder = changed(job_of(tmp_path / "job", random_phi), tracking_uri=uri, runs={PREPARE: "deleted"})
+    for name in (IMPORT, PREPARE):
+        assert run(name, folder).state == "Completed"
+    assert {line["key"]: line["value"] for line in folder.step(PREPARE).metrics()}["train_rows"] == 204
+    assert folder.step(PREPARE).log.read_text(encoding="utf-8").count("did not take the metrics") == 1
+
+
 def test_adapters_may_stay_apart(random_phi: Path, tmp_path: Path) -> None:
     """The outputs then have the base and the adapter, and answer as the tuned model does."""
     from phi_finetune.local.generate import Generator, Sampling
@@ -227,8 +238,9 @@ def test_adapters_may_stay_apart(random_phi: Path, tmp_path: Path) -> None:
     model = folder.output("mlflow_model_folder") / "data" / "model"
     assert (model / "adapter" / "adapter_model.safetensors").is_file()
     assert "peft" in (folder.output("mlflow_model_folder") / "requirements.txt").read_text(encoding="utf-8")
-    talk, greedy = [[{"role": "user", "content": "Hello."}]], Sampling(do_sample=False, max_new_tokens=8)
+    talk, greedy = [[{"role": "user", "content": "Hello."}]], Sampling(do_sample=False, max_new_tokens=16)
     apart = Generator.load(model).answer(talk, greedy)
+    assert answers_of_mlflow(folder.output("mlflow_model_folder"), "Hello.") == [apart[0].text]
     assert apart != Generator.load(folder.model).answer(talk, greedy)
     source = (folder.output("pytorch_model_folder") / "model.safetensors").read_bytes()
     import_model(folder.output("mlflow_model_folder"), tmp_path / "merged")
@@ -282,6 +294,7 @@ if __name__ == "__main__":
     assert not (tmp_path / "steps").exists()
 
 
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="only Linux lists processes as files")
 def test_a_job_that_is_canceled_leaves_nothing_that_loads_torch(tmp_path: Path) -> None:
     """Not even for the seconds that this takes."""
     steps = ["ft_nlp_common_validation"]
@@ -298,8 +311,10 @@ def test_a_job_that_is_canceled_leaves_nothing_that_loads_torch(tmp_path: Path) 
 
 
 def _has_processes(group: int) -> bool:
-    try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
-        return False
-    return True
+    """Whether some run; those that have ended and that nobody has taken note of do not."""
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has ended
+            state, _parent, its_group = stat.read_text().rpartition(")")[2].split()[:3]
+            if int(its_group) == group and state != "Z":
+                return True
+    return False

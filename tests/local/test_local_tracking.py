@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +15,8 @@ from local_workspaces import finetune, programs, until, with_programs
 
 from phi_finetune.errors import JobFailed
 from phi_finetune.local.processes import read_process
+from phi_finetune.local.programs import PYTHON
+from phi_finetune.local.run_folder import RunFolder
 from phi_finetune.local.tracking import main
 
 TRAINING, *AFTER = "chat_completion_finetune", "chat_completion_model_evaluation", "ft_nlp_model_converter"
@@ -140,3 +143,19 @@ def test_a_broken_folder_keeps_no_other_job_from_its_end(
     assert main(["end", str(broken), str(good)]) == 1
     assert str(broken) in capsys.readouterr().err
     assert not _going(_runs(tmp_path, "good"))
+
+
+def test_a_cancel_after_the_end_changes_nothing(tmp_path: Path) -> None:
+    """Not even while the runs are only beginning: they end as the job did, and so does the process."""
+    job = tmp_path / "job"
+    job.mkdir()
+    store = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    (job / "job.json").write_text(json.dumps({"name": "job", "values": {}, "tracking_uri": store}))
+    (job / "run.json").write_text(json.dumps({"name": "job", "steps": [TRAINING], "command": ["/bin/false"]}))
+    runner = subprocess.Popen([*PYTHON, "phi_finetune.local.run_job", str(job)], start_new_session=True)
+    folder = RunFolder(job)
+    until(lambda: len(list(folder.events())) == 3)
+    runner.terminate()
+    assert runner.wait(60) == 0
+    assert [event.state for event in folder.events()] == ["Running", "Failed", "Failed"]
+    assert statuses(_runs(tmp_path, "job")) == {"": "FAILED", TRAINING: "FAILED"}

@@ -190,6 +190,9 @@ def test_patience_goes_on_where_it_was(random_phi: Path, rows: tuple[Rows, Rows]
     trained(random_phi, rows, tmp_path, max_steps=4, **settings)
     resumed = trained(random_phi, rows, tmp_path, max_steps=20, resume_from_checkpoint=True, **settings)
     assert (resumed.resumed_from, resumed.steps) == (4, 6)
+    patient = {**settings, "early_stopping_patience": 4}
+    longer = trained(random_phi, rows, tmp_path, max_steps=20, resume_from_checkpoint=True, **patient)
+    assert (longer.resumed_from, longer.steps) == (6, 10)
 
 
 def test_accumulated_batches_are_one_batch(random_phi: Path, rows: tuple[Rows, Rows], tmp_path: Path) -> None:

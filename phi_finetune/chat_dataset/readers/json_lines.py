@@ -14,7 +14,7 @@ from phi_finetune.chat_dataset.rules import BrokenRule
 __all__ = ["JsonLines"]
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_BLOCK_BYTES = 256 * 1024
+_BLOCK_BYTES = 128 * 1024
 """A block and what is made of it fit into a processor's cache."""
 
 
@@ -58,7 +58,7 @@ class JsonLines(OneFile):
     def line_spans(self) -> Iterator[tuple[bytes, int, int]]:
         """Where in what was read whole lines stand, many at a time, blank ones too.
 
-        They are not copied out of it. A line that goes from one block into the next comes alone.
+        They are not copied out of it, but for a line that goes from one block into the next.
 
         Raises:
             InvalidData: The file cannot be read.
