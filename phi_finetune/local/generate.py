@@ -1,6 +1,7 @@
 """Answers from a model: batched, with a key-value cache, ended by the token that ends a turn.
 
-A model folder that is packaged for MLflow takes a copy of this file along, so it needs torch and transformers only.
+A model folder that is packaged for MLflow takes a copy of this file along, and of caches.py: they need torch and
+transformers only.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
+
+from phi_finetune.local.caches import Kind, Limits, State
 
 __all__ = ["Answer", "Batch", "Completion", "Generator", "Sampling", "TooLong", "answer_rows"]
 
@@ -97,6 +100,10 @@ class Answer:
         return self.finish_reason is None and not self.given_up
 
 
+_Group: TypeAlias = tuple[list[Answer], State]
+"""Answers, and where each of them stands, in the same order."""
+
+
 class Generator:
     """A model with its tokenizer, that answers conversations."""
 
@@ -116,6 +123,7 @@ class Generator:
         self._cache_name = "past_key_values" if "past_key_values" in names else "cache"
         if "cache" in names:
             self._cache_name = "cache"
+        self._limits = Limits.of(model)
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> Generator:
@@ -235,24 +243,46 @@ class Generator:
         while batch.step():
             yield
 
-    def start(self, answers: Sequence[Answer]) -> _State:
-        """Read the questions of answers, and draw the first token of each."""
+    def start(self, answers: Sequence[Answer]) -> list[_Group]:
+        """Read all that there is of answers, and draw the next token of each; those of a kind are in one group."""
+        kinds: dict[Kind, list[Answer]] = {}
+        for answer in answers:
+            kinds.setdefault(self._kind(answer), []).append(answer)
+        return [(group, self._read(group, kind)) for kind, group in kinds.items()]
+
+    def go_on(self, answers: Sequence[Answer], state: State) -> list[_Group]:
+        """Draw the next token of each answer; those that became another kind are in groups of their own then."""
         import torch
 
+        staying = [place for place, answer in enumerate(answers) if self._kind(answer) == state.kind]
+        changed = [answer for answer in answers if self._kind(answer) != state.kind]
+        if changed and staying:
+            state.keep(staying)
+        left = [answers[place] for place in staying]
+        if left:
+            with torch.inference_mode():
+                state.step([answer.tokens[-1] for answer in left])
+                self._draw_all(left, state)
+        return [*([(left, state)] if left else []), *self.start(changed)]
+
+    def _read(self, answers: Sequence[Answer], kind: Kind) -> State:
+        import torch
+
+        rows = [[*answer.prompt, *answer.tokens] for answer in answers]
         with torch.inference_mode():
-            state = _State(self._model, self._cache_name, [answer.prompt for answer in answers], self._pad())
+            state = State(self._model, self._cache_name, rows, self._pad(), kind)
             self._draw_all(answers, state)
         return state
 
-    def go_on(self, answers: Sequence[Answer], state: _State) -> None:
-        """Draw the next token of each answer."""
-        import torch
+    def _kind(self, answer: Answer) -> Kind:
+        prompt = len(answer.prompt)
+        return self._limits.kind(prompt + len(answer.tokens), prompt + self._room(answer))
 
-        with torch.inference_mode():
-            state.step([answer.tokens[-1] for answer in answers])
-            self._draw_all(answers, state)
+    def _room(self, answer: Answer) -> int:
+        """How many tokens an answer may have."""
+        return min(answer.sampling.max_new_tokens, self._context - len(answer.prompt))
 
-    def _draw_all(self, answers: Sequence[Answer], state: _State) -> None:
+    def _draw_all(self, answers: Sequence[Answer], state: State) -> None:
         for answer, row in zip(answers, state.logits.float(), strict=True):
             self._take(answer, _draw(row, answer))
 
@@ -261,8 +291,7 @@ class Generator:
             answer.finish_reason = "stop"
             return
         answer.tokens.append(token)
-        room = min(answer.sampling.max_new_tokens, self._context - len(answer.prompt))
-        if len(answer.tokens) >= room:
+        if len(answer.tokens) >= self._room(answer):
             answer.finish_reason = "length"
         if answer.sampling.stop:
             text = self._text(answer)
@@ -290,28 +319,24 @@ class Batch:
 
     def __init__(self, generator: Generator) -> None:
         self._generator = generator
-        self._groups: list[tuple[list[Answer], _State]] = []
+        self._groups: list[_Group] = []
 
     def join(self, answers: Sequence[Answer]) -> None:
         """Take answers in, and draw the first token of each."""
-        if not answers:
-            return
-        state = self._generator.start(answers)
-        self._groups.append((list(answers), state))
+        self._groups.extend(self._generator.start(answers))
         self._tidy()
 
     def step(self) -> list[Answer]:
         """Draw the next token of each answer; those that got one."""
         self._tidy()
-        for answers, state in self._groups:
-            self._generator.go_on(answers, state)
         drawn = [answer for answers, _ in self._groups for answer in answers]
+        self._groups = [new for group in self._groups for new in self._generator.go_on(*group)]
         self._tidy()
         return drawn
 
     def _tidy(self) -> None:
         """Leave out what is done, and put together what can be computed together."""
-        kept: list[tuple[list[Answer], _State]] = []
+        kept: list[_Group] = []
         for answers, state in self._groups:
             going = [place for place, answer in enumerate(answers) if answer.going]
             if not going:
@@ -326,92 +351,6 @@ class Batch:
                 into[0].extend(left)
                 into[1].take(state)
         self._groups = kept
-
-
-class _State:
-    """A batch under way: the cache, the mask over what is padded, and the last logits."""
-
-    def __init__(self, model: Any, cache_name: str, prompts: Sequence[Sequence[int]], pad: int) -> None:
-        import torch
-        from transformers import DynamicCache
-
-        self._model, self._cache_name = model, cache_name
-        self._cache = DynamicCache(config=model.config)
-        width, device = max(map(len, prompts)), model.device
-        ids = torch.full((len(prompts), width), pad, device=device)
-        self._mask = torch.zeros((len(prompts), width), dtype=torch.long, device=device)
-        for place, prompt in enumerate(prompts):
-            ids[place, width - len(prompt) :] = torch.tensor(prompt, device=device)
-            self._mask[place, width - len(prompt) :] = 1
-        self._positions = (self._mask.cumsum(-1) - 1).clamp(min=0)
-        self._forward(ids, self._positions)
-
-    def step(self, tokens: Sequence[int]) -> None:
-        """Go on with a token for each row."""
-        import torch
-
-        ids = torch.tensor(tokens, device=self._mask.device).unsqueeze(1)
-        self._mask = torch.cat([self._mask, torch.ones_like(ids)], dim=1)
-        self._positions = self._positions[:, -1:] + 1
-        self._forward(ids, self._positions)
-
-    def keep(self, rows: Sequence[int]) -> None:
-        """Leave out all other rows, and what was padded for their sake."""
-        import torch
-
-        chosen = torch.tensor(rows, device=self._mask.device)
-        self._cache.batch_select_indices(chosen)
-        self._mask, self._positions = self._mask[chosen], self._positions[chosen]
-        unused = int((self._mask.cumsum(-1) == 0).sum(-1).min())
-        if unused and self._is_plain():
-            self._mask = self._mask[:, unused:]
-            for layer in self._cache.layers:
-                layer.keys, layer.values = layer.keys[:, :, unused:], layer.values[:, :, unused:]
-
-    def can_take(self, other: _State) -> bool:
-        """Whether another batch can be put to this one: not where layers forget all but a window of what they read."""
-        return self._is_plain() and other._is_plain()
-
-    def take(self, other: _State) -> None:
-        """Put another batch's rows to this one's."""
-        import torch
-
-        width = max(self._mask.shape[1], other._mask.shape[1])
-        for state in (self, other):
-            state._widen(width)
-        for mine, theirs in zip(self._cache.layers, other._cache.layers, strict=True):
-            mine.keys = torch.cat([mine.keys, theirs.keys])
-            mine.values = torch.cat([mine.values, theirs.values])
-        self._mask = torch.cat([self._mask, other._mask])
-        self._positions = torch.cat([self._positions[:, -1:], other._positions[:, -1:]])
-
-    def _is_plain(self) -> bool:
-        from transformers.cache_utils import DynamicLayer
-
-        return all(type(layer) is DynamicLayer for layer in self._cache.layers)
-
-    def _widen(self, width: int) -> None:
-        """Pad on the left."""
-        from torch.nn.functional import pad
-
-        more = width - self._mask.shape[1]
-        if more:
-            self._mask = pad(self._mask, (more, 0))
-            for layer in self._cache.layers:
-                layer.keys = pad(layer.keys, (0, 0, more, 0))
-                layer.values = pad(layer.values, (0, 0, more, 0))
-
-    def _forward(self, ids: Any, positions: Any) -> None:
-        settings: dict[str, Any] = {self._cache_name: self._cache}
-        answer = self._model(
-            input_ids=ids,
-            attention_mask=self._mask,
-            position_ids=positions,
-            use_cache=True,
-            logits_to_keep=1,
-            **settings,
-        )
-        self.logits = answer.logits[:, -1, :]
 
 
 def _draw(logits: Any, answer: Answer) -> int:

@@ -14,6 +14,7 @@ from phi_finetune.local._needs import require
 __all__ = ["save_mlflow", "save_pytorch"]
 
 _MODEL: Final = Path("data/model")
+_ANSWERING: Final = ("caches.py", "generate.py")
 _GLUE: Final = """
 
 import mlflow
@@ -79,11 +80,10 @@ def save_mlflow(pytorch_folder: Path, folder: Path, *, metadata: Mapping[str, An
     require("mlflow", "pandas")
     import mlflow
 
-    answering = Path(__file__).with_name("generate.py").read_text(encoding="utf-8")
     packages = [*_PACKAGES, *(["peft"] if (pytorch_folder / "adapter").is_dir() else [])]
     with tempfile.TemporaryDirectory() as scratch:
         code = Path(scratch) / "chat_model.py"
-        code.write_text(answering + _GLUE, encoding="utf-8")
+        code.write_text(_code(), encoding="utf-8")
         mlflow.pyfunc.save_model(
             folder,
             python_model=code,
@@ -93,6 +93,15 @@ def save_mlflow(pytorch_folder: Path, folder: Path, *, metadata: Mapping[str, An
             metadata={"task": "chat-completion", "base_model_task": "chat-completion", **metadata},
         )
     _as_azure_lays_it_out(folder)
+
+
+def _code() -> str:
+    """The code that answers, as one file that needs nothing of this library."""
+    first = "from __future__ import annotations"
+    texts = [Path(__file__).with_name(name).read_text(encoding="utf-8") for name in _ANSWERING]
+    lines = [line for text in texts for line in text.splitlines()]
+    kept = [line for line in lines if line != first and not line.startswith("from phi_finetune.")]
+    return "\n".join([first, *kept, _GLUE])
 
 
 def _signature() -> Any:
