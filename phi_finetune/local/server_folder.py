@@ -8,7 +8,7 @@
     port           written by the server once it listens on 127.0.0.1: the port's number
     log.txt        what the server wrote to its standard output and error
     state.json     {"state": "ready" | "failed" | "ended", "why": ...}, written by who looks after it
-    used           touched at each request
+    used           touched at each request: by the endpoint, and by the server, which may be asked directly
     process.json, serving.json    which processes these are
 
 A server is a program: ``COMMAND FOLDER``. It listens on 127.0.0.1 alone, answers ``GET /health`` with 200 once the
