@@ -59,6 +59,12 @@ def ask(url: str, key: str) -> requests.Response:
     return requests.post(url, json={"messages": []}, headers={"Authorization": f"Bearer {key}"}, timeout=30)
 
 
+def refused(endpoint: pf.Endpoint, why: str) -> None:
+    """There is no address, and the error says why."""
+    with pytest.raises(ConfigurationError, match=why):
+        pf.local.address(endpoint)
+
+
 def kill(folder: Path) -> None:
     """End the only server at once, as a lack of memory would."""
     (path,) = (folder / "servers").iterdir()
@@ -133,21 +139,17 @@ def test_one_that_does_not_come_up_again(folder: Path, tmp_path: Path) -> None:
     broken = programs(tmp_path / "programs", server=_BROKEN_THE_SECOND_TIME)
     with trained(with_programs(folder, broken)).deploy(instance_type=SIZE) as endpoint:
         kill(folder)
-        with pytest.raises(ScoringFailed, match="exit code 7.*no such weights"):
+        with pytest.raises(ScoringFailed, match=r"exit code 7.*no such weights"):
             pf.local.address(endpoint)
 
 
 def test_what_has_no_server_on_this_machine(folder: Path) -> None:
     """An endpoint of Azure's, one whose answers are made up, and one that was built by hand."""
-    with FakeAzure() as azure:
-        with trained(azure.workspace()).deploy(instance_type=SIZE) as endpoint:
-            with pytest.raises(ConfigurationError, match="one of Azure's"):
-                pf.local.address(endpoint)
+    with FakeAzure() as azure, trained(azure.workspace()).deploy(instance_type=SIZE) as endpoint:
+        refused(endpoint, "one of Azure's")
     with trained(simulated(folder)).deploy(instance_type=SIZE) as endpoint:
-        with pytest.raises(ConfigurationError, match="made up"):
-            pf.local.address(endpoint)
-    with pytest.raises(ConfigurationError, match="not attached"):
-        pf.local.address(pf.Endpoint("facts", "https://facts.example.invalid/score"))
+        refused(endpoint, "made up")
+    refused(pf.Endpoint("facts", "https://facts.example.invalid/score"), "not attached")
 
 
 def test_an_endpoint_that_was_deleted(folder: Path, doing: Programs) -> None:
