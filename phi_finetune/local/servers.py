@@ -116,6 +116,8 @@ class Servers:
             NoServer: It does not come up, or may not since its lease has run out.
         """
         folder = self._of(server)
+        if not folder.exists:
+            raise NoServer(404, "The deployment's server is not there any more.")
         self._wake(server, folder, within_s)
         with suppress(FileNotFoundError):
             os.utime(folder.used)
