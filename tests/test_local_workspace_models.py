@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import filecmp
 import json
+import os
+import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 
 import pipelines
@@ -10,8 +15,15 @@ import pytest
 from local_workspaces import SIZE, programs, simulated, told, with_programs
 
 import phi_finetune as pf
+from phi_finetune.emulator.runners.engine import Server
+from phi_finetune.emulator.runners.runner import JobInputs
+from phi_finetune.emulator.storage.blobs import Files, StoredFile
 from phi_finetune.errors import ConfigurationError
+from phi_finetune.local._files import LINKED, take_in
 from phi_finetune.local.models import add_model
+from phi_finetune.local.programs import Programs
+from phi_finetune.local.run_folder import RunFolder
+from phi_finetune.local.server_folder import ServerFolder
 from phi_finetune.testing import FakeAzure
 
 
@@ -87,3 +99,77 @@ def test_what_is_no_model_and_no_local_workspace_is_refused(
         add_model(simulated(tmp_path / "runs"), tmp_path, name="tiny-phi")
     with pytest.raises(ConfigurationError, match="local workspace only"):
         add_model(fake_azure.workspace(), weights, name="tiny-phi")
+
+
+BIG = 3 * 1024**3
+"""Bytes that would be noticed in memory."""
+
+
+@pytest.fixture
+def big(tmp_path: Path) -> Files:
+    """A model of this machine with weights that have a size, and take no room."""
+    folder = tmp_path / "big"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    with (folder / "model.safetensors").open("wb") as file:
+        file.truncate(BIG)
+    return Files({path.name: StoredFile(path) for path in folder.iterdir()})
+
+
+def prepared_job(files: Files, folder: Path) -> Path:
+    """The folder of a job's model."""
+    job = JobInputs("tune", {}, {}, files, "tiny-phi", ["chat_completion_finetune"])
+    RunFolder(folder).prepare(job, Programs(), "sqlite://")
+    return folder / "inputs" / "model"
+
+
+def prepared_server(files: Files, folder: Path) -> Path:
+    """The folder of a server's model."""
+    ServerFolder(folder).prepare(Server("s", "facts", "blue", "facts:1", files), Programs())
+    return folder / "model"
+
+
+@pytest.mark.parametrize("prepared", [prepared_job, prepared_server])
+def test_weights_are_linked_and_never_read(
+    tmp_path: Path, big: Files, prepared: Callable[[Files, Path], Path]
+) -> None:
+    """They are the very file; settings are copied, so that whoever writes over them leaves the source alone."""
+    tracemalloc.start()
+    try:
+        taken = prepared(big, tmp_path / "work" / "prepared")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 4 * 1024**2
+    assert (taken / "model.safetensors").samefile(tmp_path / "big" / "model.safetensors")
+    (taken / "config.json").write_text("another")
+    assert (tmp_path / "big" / "config.json").read_text() == "{}"
+
+
+def test_where_the_disk_has_no_links_files_are_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also from behind a link of a name, as the cache of Hugging Face has them; what was there is replaced."""
+
+    def refuse(source: Path, target: Path) -> None:
+        raise OSError(errno.EXDEV, "another disk")
+
+    with (tmp_path / "blob").open("wb") as file:
+        file.write(b"weights")
+        file.truncate(LINKED)
+    (tmp_path / "named").symlink_to("blob")
+    (tmp_path / "taken").symlink_to("named")
+    monkeypatch.setattr(os, "link", refuse)
+    take_in(tmp_path / "named", tmp_path / "taken")
+    assert not (tmp_path / "taken").is_symlink()
+    assert filecmp.cmp(tmp_path / "taken", tmp_path / "blob", shallow=False)
+    assert not (tmp_path / "taken").samefile(tmp_path / "blob")
+
+
+def test_no_file_of_a_model_leads_out_of_its_folder(tmp_path: Path, big: Files) -> None:
+    """Nothing is left of what was begun."""
+    (path,) = [path for path in (big.path(name) for name in big) if path and path.name == "config.json"]
+    for name in ("../escaped", "/escaped"):
+        with pytest.raises(ValueError, match="leads out of its folder"):
+            prepared_job(Files({name: StoredFile(path)}), tmp_path / "work" / "prepared")
+    assert list((tmp_path / "work").iterdir()) == []

@@ -11,14 +11,26 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from phi_finetune.local.addresses import Address, address
     from phi_finetune.local.models import add_model, answer
     from phi_finetune.local.programs import Programs
     from phi_finetune.local.tiny import TINY_PARAMETERS, make_tiny_phi
     from phi_finetune.local.tiny_corpus import TinyFacts, tiny_facts
 
-__all__ = ["TINY_PARAMETERS", "Programs", "TinyFacts", "add_model", "answer", "make_tiny_phi", "tiny_facts"]
+__all__ = [
+    "TINY_PARAMETERS",
+    "Address",
+    "Programs",
+    "TinyFacts",
+    "add_model",
+    "address",
+    "answer",
+    "make_tiny_phi",
+    "tiny_facts",
+]
 
 _HOMES = {
+    "addresses": ("Address", "address"),
     "models": ("add_model", "answer"),
     "programs": ("Programs",),
     "tiny": ("TINY_PARAMETERS", "make_tiny_phi"),

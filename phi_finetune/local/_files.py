@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-__all__ = ["Lines", "read_json", "read_lines", "write_json", "write_text"]
+__all__ = ["LINKED", "Lines", "read_json", "read_lines", "take_in", "write_json", "write_text"]
+
+LINKED: Final = 64 * 1024**2
+"""What is as large, in bytes, is linked where the disk allows it: weights, and no tokenizer."""
 
 
 def write_text(path: Path, text: str) -> None:
@@ -43,6 +48,24 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError(f"{path.name} is not a JSON object")
     return value
+
+
+def take_in(source: Path, target: Path) -> None:
+    """Put a file somewhere else too, without reading it into memory; what is there is replaced.
+
+    Weights are linked where the disk allows it, so they take no time and no room: nobody may write into either file
+    then, only replace it. Small files are copied, since libraries write settings over those that are there.
+
+    Raises:
+        OSError: It cannot be read, or there is no room.
+    """
+    target.unlink(missing_ok=True)
+    real = source.resolve()
+    if real.stat().st_size >= LINKED:
+        with suppress(OSError):  # another disk, one that has no links, or somebody else's file
+            os.link(real, target)
+            return
+    shutil.copyfile(real, target)
 
 
 class Lines:

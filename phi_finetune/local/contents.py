@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from phi_finetune.emulator.storage.blobs import StoredFile
+from phi_finetune.emulator.storage.blobs import Files, StoredFile
+from phi_finetune.local._files import take_in
 
-__all__ = ["Contents", "private_folder", "write_whole"]
+__all__ = ["Contents", "below", "private_folder", "put_files", "write_whole"]
 
 SMALL = 4096
 """What is no larger, in bytes, stays where it is."""
@@ -55,6 +56,35 @@ def private_folder(path: Path) -> None:
     if not path.is_dir():
         private_folder(path.parent)
         path.mkdir(mode=0o700, exist_ok=True)
+
+
+def below(folder: Path, name: str) -> Path:
+    """A path inside a folder.
+
+    Raises:
+        ValueError: The name leads out of it.
+    """
+    path = folder / name
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise ValueError(f"{name!r} leads out of its folder")
+    return path
+
+
+def put_files(files: Mapping[str, bytes], folder: Path) -> None:
+    """Put files into a folder by their names. Those that lie on this disk are not read into memory.
+
+    Raises:
+        ValueError: A name leads out of the folder.
+        OSError: One cannot be read, or there is no room.
+    """
+    for name in files:
+        target = below(folder, name)
+        private_folder(target.parent)
+        lies_at = files.path(name) if isinstance(files, Files) else None
+        if lies_at is None:
+            write_whole(target, files[name])
+        else:
+            take_in(lies_at, target)
 
 
 def write_whole(path: Path, data: bytes) -> None:

@@ -33,18 +33,36 @@ if TYPE_CHECKING:
     from phi_finetune.local.preflight import LocalPreflight
     from phi_finetune.protocols import Clock
 
-__all__ = ["Door", "MachinesTime", "Servers", "door_of", "folder_of", "open_local", "session_of"]
+__all__ = [
+    "Door",
+    "MachinesTime",
+    "Servers",
+    "door_of",
+    "folder_of",
+    "open_local",
+    "servers_of",
+    "session_of",
+]
 
 _LOOK_AGAIN_S = 0.05
 
 
 class Servers(Protocol):
-    """What forwards a request to a deployment's server."""
+    """What reaches the servers of deployments."""
 
     def ask(self, server: str, request: PreparedRequest, *, stream: bool, timeout: Any) -> RequestsResponse:
         """The server's own answer.
 
         Raises:
+            NoServer: There is none.
+        """
+        ...
+
+    def reach(self, server: str, within_s: float) -> tuple[str, str]:
+        """Where a server listens, and its key, once it is up.
+
+        Raises:
+            NotYet: It is not up by then.
             NoServer: There is none.
         """
         ...
@@ -140,8 +158,19 @@ def door_of(folder: Folder, clock: Clock, servers: Servers | None = None) -> Doo
 
 def folder_of(session: Session | None) -> Folder | None:
     """The folder that a session answers out of; None for one that asks Azure."""
+    adapter = _adapter_of(session)
+    return None if adapter is None else adapter.folder
+
+
+def servers_of(session: Session | None) -> Servers | None:
+    """What reaches the servers of the folder that a session answers out of; None where it has no servers."""
+    adapter = _adapter_of(session)
+    return None if adapter is None else adapter.servers
+
+
+def _adapter_of(session: Session | None) -> _Adapter | None:
     adapter = None if session is None else session.get_adapter("https://")
-    return adapter.folder if isinstance(adapter, _Adapter) else None
+    return adapter if isinstance(adapter, _Adapter) else None
 
 
 def session_of(folder: Folder, servers: Servers | None = None) -> Session:
@@ -160,7 +189,7 @@ class _Adapter(HTTPAdapter):
     def __init__(self, folder: Folder, servers: Servers | None) -> None:
         super().__init__()
         self.folder = folder
-        self._servers = servers
+        self.servers = servers
 
     def send(
         self,
@@ -174,14 +203,14 @@ class _Adapter(HTTPAdapter):
         """The folder's answer; the options are for networks, and there is none."""
         sending = Sending(self, request, timeout)
         answer = self.folder.handle(sending.asked)
-        if isinstance(answer, Forwarded) and self._servers is not None:
+        if isinstance(answer, Forwarded) and self.servers is not None:
             return self._forwarded(sending, answer, stream=stream)
         return sending.response(answer)
 
     def _forwarded(self, sending: Sending, answer: Forwarded, *, stream: bool) -> RequestsResponse:
-        assert self._servers is not None
+        assert self.servers is not None
         try:
-            given = self._servers.ask(answer.server, sending.request, stream=stream, timeout=sending.timeout)
+            given = self.servers.ask(answer.server, sending.request, stream=stream, timeout=sending.timeout)
         except NoServer as none:
             error = {
                 "error": {

@@ -169,6 +169,14 @@ class Folder:
             (what,) = [one for one in self._models if one["name"] == name]
         return {key: Path(path) for key, path in what["files"].items()}
 
+    def server_of(self, endpoint: str, deployment: str) -> str | None:
+        """The id of the server that a deployment should have; None where it should have none."""
+        with self._lock:
+            wanted = self.cloud.endpoints.servers()
+        return next(
+            (one.id for one in wanted if (one.endpoint, one.deployment) == (endpoint, deployment)), None
+        )
+
     def _add(self, what: Mapping[str, Any]) -> None:
         files = Files({name: StoredFile(Path(path)) for name, path in what["files"].items()})
         self.cloud.registries.add_model(what["name"], files, context_length=what["context_length"])

@@ -11,7 +11,7 @@ from typing import Any, Final
 import attrs
 
 from phi_finetune.errors import ConfigurationError, InvalidParameter, UntrustedModel
-from phi_finetune.local._files import read_json
+from phi_finetune.local._files import read_json, take_in
 from phi_finetune.local._needs import require
 from phi_finetune.local.hardware import Hardware
 from phi_finetune.local.parameters import Lora
@@ -219,8 +219,8 @@ def _broken(folder: Path, why: str) -> ConfigurationError:
 def import_model(source: str | os.PathLike[str], target: Path) -> ModelFacts:
     """Take a model in: check it, and put what training needs of it into a folder of its own.
 
-    Weights in safetensors, settings and the tokenizer are taken; pickles and code stay behind. Files are linked where
-    the disk allows it, else copied. A model with an adapter that was not merged is merged.
+    Weights in safetensors, settings and the tokenizer are taken; pickles and code stay behind. Weights are linked
+    where the disk allows it, else copied. A model with an adapter that was not merged is merged.
 
     Args:
         source: A folder in the form of Hugging Face, or of MLflow.
@@ -262,20 +262,12 @@ def gather(root: Path, target: Path) -> None:
 
     Args:
         root: A folder in the form of Hugging Face, or of MLflow.
-        target: Where it goes: an empty folder. Files are linked where the disk allows it, else copied.
+        target: Where it goes: an empty folder. Weights are linked where the disk allows it, else copied.
     """
     for folder in model_folders(root):
         for path in sorted(folder.iterdir()):
             if path.is_file() and path.name.endswith((*_PASSED, _WEIGHTS)):
-                _link(path.resolve(), target / path.name)
-
-
-def _link(source: Path, target: Path) -> None:
-    target.unlink(missing_ok=True)
-    try:
-        os.link(source, target)
-    except OSError:  # another disk, or one that has no links
-        shutil.copyfile(source, target)
+                take_in(path, target / path.name)
 
 
 def _merge_in(adapter: Path, folder: Path) -> None:

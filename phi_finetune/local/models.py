@@ -26,7 +26,9 @@ def add_model(workspace: Workspace, folder: str | os.PathLike[str], *, name: str
     """Let a local workspace know a model whose weights lie on this machine.
 
     From now on, and in every process that opens the workspace, ``workspace.foundation_model(name)`` gives it. Its files
-    stay where they are; a job copies them as it begins. The same again changes nothing.
+    stay where they are. A job takes them in as it begins: it links the weights where the disk allows it, so that they
+    take no room and no time, and copies the rest. Whoever changes the weights later writes new files in the place of
+    the old ones, not into them. The same again changes nothing.
 
     Args:
         workspace: A local workspace.

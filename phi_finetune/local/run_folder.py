@@ -34,7 +34,7 @@ import attrs
 
 from phi_finetune.emulator.runners.engine import JobReport, StepReport, Written
 from phi_finetune.emulator.runners.runner import JobInputs, Metric
-from phi_finetune.local.contents import private_folder, write_whole
+from phi_finetune.local.contents import below, private_folder, put_files, write_whole
 from phi_finetune.local.programs import Programs
 from phi_finetune.local.reports import from_json
 
@@ -95,8 +95,7 @@ class RunFolder:
             files = {name: f"inputs/{folder_name(name)}" for name in job.files}
             for name, data in job.files.items():
                 _write(making / files[name], data)
-            for name, data in job.model.items():
-                _write(_below(making / "inputs" / "model", name), data)
+            put_files(job.model, making / "inputs" / "model")
             told = {
                 "version": 1,
                 "name": job.name,
@@ -171,7 +170,7 @@ class RunFolder:
 
     def output(self, output: str, name: str) -> Path:
         """Where a file of an output is."""
-        return _below(self.path / "outputs" / output, name)
+        return below(self.path / "outputs" / output, name)
 
 
 def _metrics(where: Path, began: datetime) -> Iterator[Metric]:
@@ -213,15 +212,3 @@ def _read(path: Path) -> bytes:
 def _write(path: Path, data: bytes) -> None:
     private_folder(path.parent)
     write_whole(path, data)
-
-
-def _below(folder: Path, name: str) -> Path:
-    """A path inside a folder.
-
-    Raises:
-        ValueError: The name leads out of it.
-    """
-    path = folder / name
-    if Path(name).is_absolute() or ".." in Path(name).parts:
-        raise ValueError(f"{name!r} leads out of its folder")
-    return path

@@ -80,6 +80,10 @@ class Processes:
         """A server's own answer to a request."""
         return self.servers.ask(server, request, stream=stream, timeout=timeout)
 
+    def reach(self, server: str, within_s: float) -> tuple[str, str]:
+        """Where a server listens, and its key, once it is up."""
+        return self.servers.reach(server, within_s)
+
     def _folder(self, job: str) -> RunFolder:
         return RunFolder(self._jobs / folder_name(job))
 

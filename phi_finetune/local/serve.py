@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -55,9 +56,16 @@ def _serve(folder: Path, settings: Settings) -> int:
     whys: list[str] = []
     worker = Worker(settings.model, whys.append)
     worker.start()
-    serve(Service(settings, worker, _log), folder / "port", lambda: bool(whys))
+    service = Service(settings, worker, _log, lambda: _touch(folder / "used"))
+    serve(service, folder / "port", lambda: bool(whys))
     worker.join(_STEP_S)
     return _refuse(whys[0]) if whys else 0
+
+
+def _touch(used: Path) -> None:
+    # It is not there where nobody looks after the server, nor where its folder is being removed.
+    with suppress(FileNotFoundError):
+        os.utime(used)
 
 
 def _refuse(why: str) -> int:

@@ -8,7 +8,7 @@
     port           written by the server once it listens on 127.0.0.1: the port's number
     log.txt        what the server wrote to its standard output and error
     state.json     {"state": "ready" | "failed" | "ended", "why": ...}, written by who looks after it
-    used           touched at each request
+    used           touched at each request: by the endpoint, and by the server, which may be asked directly
     process.json, serving.json    which processes these are
 
 A server is a program: ``COMMAND FOLDER``. It listens on 127.0.0.1 alone, answers ``GET /health`` with 200 once the
@@ -29,7 +29,7 @@ from typing import Any, Final, Literal
 import attrs
 
 from phi_finetune.emulator.runners.engine import Server
-from phi_finetune.local.contents import private_folder, write_whole
+from phi_finetune.local.contents import private_folder, put_files, write_whole
 from phi_finetune.local.programs import Programs
 
 __all__ = ["ServerFolder", "State"]
@@ -80,12 +80,7 @@ class ServerFolder:
         private_folder(making)
         try:
             (making / "model").mkdir(mode=0o700)
-            for name, data in server.files.items():
-                path = making / "model" / name
-                if Path(name).is_absolute() or ".." in Path(name).parts:
-                    raise ValueError(f"{name!r} leads out of its folder")
-                private_folder(path.parent)
-                write_whole(path, data)
+            put_files(server.files, making / "model")
             told = {
                 "endpoint": server.endpoint,
                 "deployment": server.deployment,

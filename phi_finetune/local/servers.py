@@ -23,7 +23,7 @@ from phi_finetune.local.processes import alone, read_process, spawn, started_her
 from phi_finetune.local.programs import PYTHON, Programs
 from phi_finetune.local.server_folder import ServerFolder
 
-__all__ = ["NoServer", "Servers"]
+__all__ = ["NoServer", "NotYet", "Servers"]
 
 _CRASHED: Final = "UserContainerCrashed"
 """Assumed: the service names the crash of a container in several ways."""
@@ -40,6 +40,10 @@ class NoServer(Exception):
     def __init__(self, status: int, why: str) -> None:
         super().__init__(why)
         self.status = status
+
+
+class NotYet(NoServer):
+    """The server is still coming up."""
 
 
 class Servers:
@@ -93,16 +97,31 @@ class Servers:
         Raises:
             NoServer: It does not, or may not since its lease has run out.
         """
+        url, key = self.reach(server)
+        own = request.copy()
+        own.url = url + (request.path_url or "/").partition("?")[0]
+        own.headers.pop("Host", None)
+        own.headers["Authorization"] = f"Bearer {key}"
+        return self._session.send(own, allow_redirects=False, stream=stream, timeout=timeout)
+
+    def reach(self, server: str, within_s: float = _COMES_BACK_S) -> tuple[str, str]:
+        """Where a server listens, and its key. One that has ended comes up again first; its idle time begins anew.
+
+        Args:
+            server: The server's id.
+            within_s: How long it may take to come up, in seconds.
+
+        Raises:
+            NotYet: It is not up by then.
+            NoServer: It does not come up, or may not since its lease has run out.
+        """
         folder = self._of(server)
-        self._wake(server, folder)
+        if not folder.exists:
+            raise NoServer(404, "The deployment's server is not there any more.")
+        self._wake(server, folder, within_s)
         with suppress(FileNotFoundError):
             os.utime(folder.used)
-        own = request.copy()
-        path = (request.path_url or "/").partition("?")[0]
-        own.url = f"http://127.0.0.1:{folder.port()}{path}"
-        own.headers.pop("Host", None)
-        own.headers["Authorization"] = f"Bearer {folder.told()['key']}"
-        return self._session.send(own, allow_redirects=False, stream=stream, timeout=timeout)
+        return f"http://127.0.0.1:{folder.port()}", folder.told()["key"]
 
     def _of(self, server: str) -> ServerFolder:
         return ServerFolder(self._folder / server)
@@ -143,7 +162,7 @@ class Servers:
             serving.kill_group()
         shutil.rmtree(folder.path, ignore_errors=True)
 
-    def _wake(self, server: str, folder: ServerFolder) -> None:
+    def _wake(self, server: str, folder: ServerFolder, within_s: float) -> None:
         with self._lock, alone(folder.path / "waking"):
             if folder.state()[0] == "ended":
                 self._wait(lambda: not _alive(folder.process), _ENDS_S)
@@ -158,10 +177,12 @@ class Servers:
             if process is None or not process.alive:
                 folder.clear()
                 self._start(server)
-            self._wait(lambda: folder.state()[0] is not None, _COMES_BACK_S)
+            self._wait(lambda: folder.state()[0] is not None, within_s)
         state, why = folder.state()
+        if state is None:
+            raise NotYet(503, "The deployment's server does not run: it is still coming up.")
         if state != "ready":
-            raise NoServer(503, f"The deployment's server does not run: {why or 'it is still coming up'}.")
+            raise NoServer(503, f"The deployment's server does not run: {why}.")
 
     def _wait(self, done: Callable[[], bool], limit_s: float) -> None:
         until = time.monotonic() + limit_s

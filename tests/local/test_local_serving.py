@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -317,6 +318,19 @@ def test_the_log_has_no_texts_and_no_keys(server: Running) -> None:
         "POST /score 401 0+0",
         "POST /score 400 0+0",
     ]
+
+
+def test_a_request_that_reaches_it_directly_counts(server: Running) -> None:
+    """It keeps the server from ending for want of requests; one with a wrong key does not."""
+    used = server.folder / "used"
+    used.touch()
+    os.utime(used, (0, 0))
+    assert server.post("/score", azure(TALKS[0]), key="wrong").status_code == 401
+    assert used.stat().st_mtime == 0
+    for path in ("/score", "/v1/chat/completions"):
+        os.utime(used, (0, 0))
+        assert server.post(path, azure(TALKS[0])).ok
+        assert time.time() - used.stat().st_mtime < 60
 
 
 def test_it_ends_in_the_middle_of_an_answer(tmp_path: Path, random_phi: Path) -> None:

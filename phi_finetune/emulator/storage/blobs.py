@@ -101,6 +101,12 @@ class Files(Mapping[str, bytes]):
         found = self._blobs[name]
         return found() if isinstance(found, StoredFile) else found.data
 
+    def path(self, name: str) -> Path | None:
+        """The file that the bytes lie in; None for those that are in memory, or made up at each read."""
+        found = self._blobs[name]
+        source = found if isinstance(found, StoredFile) else found.source
+        return source.path if isinstance(source, StoredFile) else None
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._blobs)
 

@@ -41,11 +41,13 @@ class Service:
         settings: What the server is told.
         worker: Who answers.
         log: Writes a line of the log.
+        used: Called at each request that carries the key.
     """
 
     settings: Settings
     worker: Worker
     log: _Tell
+    used: Callable[[], None]
     _asking: set[Asking] = attrs.field(factory=set, init=False)
 
     def app(self) -> FastAPI:
@@ -74,6 +76,7 @@ class Service:
         line = _Line(request.url.path, self.log)
         if not self._knows(request.headers.get("Authorization", "")):
             return line.end(JSONResponse(refusal("Unauthorized", "The key is missing or wrong."), 401))
+        self.used()
         if not self.worker.ready:
             return line.end(JSONResponse(refusal("ServiceUnavailable", "The model is not loaded."), 503))
         if len(self._asking) >= self.settings.in_flight:
