@@ -1,15 +1,16 @@
-"""Small files that another process reads while this one writes them."""
+"""Small files that another process reads while this one writes them, and large ones that need no second copy."""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Lines", "read_json", "read_lines", "write_json", "write_text"]
+__all__ = ["Lines", "link", "read_json", "read_lines", "write_json", "write_text"]
 
 
 def write_text(path: Path, text: str) -> None:
@@ -70,3 +71,12 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
         value = json.loads(line)
         if isinstance(value, dict):
             yield value
+
+
+def link(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:
+    """Put a file in a second place: linked where the disk allows it, else copied. What lay there is gone."""
+    Path(target).unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:  # another disk, or one that has no links
+        shutil.copyfile(source, target)

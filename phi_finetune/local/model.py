@@ -11,7 +11,7 @@ from typing import Any, Final
 import attrs
 
 from phi_finetune.errors import ConfigurationError, InvalidParameter, UntrustedModel
-from phi_finetune.local._files import read_json
+from phi_finetune.local._files import link, read_json
 from phi_finetune.local._needs import require
 from phi_finetune.local.hardware import Hardware
 from phi_finetune.local.parameters import Lora
@@ -267,15 +267,7 @@ def gather(root: Path, target: Path) -> None:
     for folder in model_folders(root):
         for path in sorted(folder.iterdir()):
             if path.is_file() and path.name.endswith((*_PASSED, _WEIGHTS)):
-                _link(path.resolve(), target / path.name)
-
-
-def _link(source: Path, target: Path) -> None:
-    target.unlink(missing_ok=True)
-    try:
-        os.link(source, target)
-    except OSError:  # another disk, or one that has no links
-        shutil.copyfile(source, target)
+                link(path.resolve(), target / path.name)
 
 
 def _merge_in(adapter: Path, folder: Path) -> None:
