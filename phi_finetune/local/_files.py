@@ -1,4 +1,4 @@
-"""Small files that another process reads while this one writes them."""
+"""Small files that another process reads while this one writes them, and large ones that need no second copy."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def take_in(source: Path, target: Path) -> None:
+def take_in(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:
     """Put a file somewhere else too, without reading it into memory; what is there is replaced.
 
     Weights are linked where the disk allows it, so they take no time and no room: nobody may write into either file
@@ -59,8 +59,8 @@ def take_in(source: Path, target: Path) -> None:
     Raises:
         OSError: It cannot be read, or there is no room.
     """
-    target.unlink(missing_ok=True)
-    real = source.resolve()
+    Path(target).unlink(missing_ok=True)
+    real = Path(source).resolve()
     if real.stat().st_size >= LINKED:
         with suppress(OSError):  # another disk, one that has no links, or somebody else's file
             os.link(real, target)

@@ -21,7 +21,7 @@ from phi_finetune.local.model import (
 )
 from phi_finetune.local.parameters import Settled, settle
 from phi_finetune.local.preprocess import Rows, row_limit
-from phi_finetune.local.train import Trained, last_checkpoint, train
+from phi_finetune.local.train import Trained, last_checkpoint, step_of, train
 from phi_finetune.local.zero import zero_config
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def tune(folder: JobFolder, job: Job, log: StepLog, plan: Plan, *, rank: int = 0
     where = f"{settled.ranks} x {hardware.name}" if settled.ranks > 1 else hardware.name
     log.say(f"trains {trained_weights:,} of {facts.parameters:,} weights on {where}")
     checkpoint = last_checkpoint(folder.checkpoints) if settled.values["resume_from_checkpoint"] else None
-    log.restarted(int(checkpoint.name.rpartition("-")[2]) if checkpoint else -1)
+    log.restarted(step_of(checkpoint) if checkpoint else -1)
     done = train(
         model,
         rows,

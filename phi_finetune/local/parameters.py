@@ -91,6 +91,15 @@ class Settled:
                 names.setdefault(one.note, []).append(one.name)
         return tuple(f"{', '.join(named)}: {note}" for note, named in names.items())
 
+    def steps(self, train_rows: int) -> int:
+        """The optimiser's steps of the whole training, on that many rows."""
+        most = int(self.arguments["max_steps"])
+        if most > 0:
+            return most
+        batches = math.ceil(train_rows / (int(self.arguments["per_device_train_batch_size"]) * self.ranks))
+        in_an_epoch = math.ceil(batches / int(self.arguments["gradient_accumulation_steps"]))
+        return int(self.arguments["num_train_epochs"]) * in_an_epoch
+
     def check(self) -> None:
         """Give nothing back if all are honoured.
 

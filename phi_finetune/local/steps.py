@@ -182,12 +182,15 @@ def _general(folder: JobFolder, job: Job) -> Sequence[Conversation]:
 def _finetune(folder: JobFolder, job: Job, log: StepLog) -> None:
     from phi_finetune.local.finetune import Plan, tune
     from phi_finetune.local.ranks import tune_in_ranks
+    from phi_finetune.local.resuming import resume
 
     hardware, facts = this_machine(), facts_of(folder.model)
     settled, need = _settled(folder, job, facts, hardware)
     given = {name: value for name, value in settled.values.items() if name not in job.files}
     log.params({name: value for name, value in given.items() if value is not None})
     log.say(f"the memory is estimated as {need}" + (" on each GPU" if settled.ranks > 1 else ""))
+    if settled.values["resume_from_checkpoint"]:
+        resume(folder, job, settled, say=log.say)
     plan = Plan(bool(settled.arguments["activation_checkpointing"]), need.total)
     if settled.ranks > 1:
         tune_in_ranks(folder, settled.ranks, plan, say=log.say)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import shutil
@@ -19,12 +20,12 @@ from phi_finetune.local.parameters import Settled
 from phi_finetune.local.preprocess import Rows
 from phi_finetune.local.threads import threads_for, use_threads
 
-__all__ = ["OnMetrics", "Trained", "last_checkpoint", "train"]
+__all__ = ["OnMetrics", "Trained", "last_checkpoint", "step_of", "train"]
 
 OnMetrics: TypeAlias = Callable[[int, Mapping[str, float]], None]
 """Is called with a step and what was measured at it."""
 
-_CHECKPOINT: Final = re.compile(r"\Acheckpoint-([0-9]+)\Z")
+_CHECKPOINT: Final = re.compile(r"\Acheckpoint-[0-9]+\Z")
 _WIDTHS: Final = 8
 """A GPU multiplies matrices whose sides are a multiple of this faster."""
 
@@ -117,7 +118,7 @@ def train(
     return Trained(
         model=trainer.model,
         steps=trainer.state.global_step,
-        resumed_from=int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0,
+        resumed_from=step_of(checkpoint) if checkpoint else 0,
         train_loss=result.training_loss,
         eval_loss=evaluations[-1] if evaluations else None,
         seconds=seconds,
@@ -140,14 +141,20 @@ def _arguments(settled: Settled, folder: Path, *, evaluates: bool, zero: Mapping
     return TrainingArguments(output_dir=str(folder), ddp_find_unused_parameters=False, **chosen)
 
 
-def last_checkpoint(folder: Path) -> Path | None:
-    """The last checkpoint of a folder that was written to its end; None if there is none."""
-    found: dict[int, Path] = {}
-    for path in folder.glob("checkpoint-*"):
-        name = _CHECKPOINT.match(path.name)
-        if name is not None and _is_whole(path):
-            found[int(name[1])] = path
-    return found[max(found)] if found else None
+def last_checkpoint(folder: Path, before: float = math.inf) -> Path | None:
+    """The last checkpoint of a folder that was written to its end; None if there is none.
+
+    Args:
+        folder: Where checkpoints lie.
+        before: The step that it must come before.
+    """
+    whole = [path for path in folder.glob("checkpoint-*") if _CHECKPOINT.match(path.name) and _is_whole(path)]
+    return max((path for path in whole if step_of(path) < before), key=step_of, default=None)
+
+
+def step_of(checkpoint: Path) -> int:
+    """The step after which a checkpoint was written."""
+    return int(checkpoint.name.rpartition("-")[2])
 
 
 def _evaluations_no_better(checkpoint: Path | None) -> int:
