@@ -79,7 +79,7 @@ class LocalPreflight:
         """
         require(*_NEEDED)
         model, hardware = self._model(model_id), _this_machine(whole=True)
-        half = 16 if hardware.device == "cuda" else 32
+        half = 16 if hardware.device == "cuda" or hardware.bf16 else 32
         least = settle({"apply_lora": True, "lora_r": 1, "precision": half}, hardware, checkpointing=True)
         check_fits(model.facts, least, hardware, longest_row=1)
 

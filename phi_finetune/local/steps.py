@@ -101,7 +101,8 @@ def _validate(folder: JobFolder, job: Job, log: StepLog) -> None:
     if job.model is not None:
         facts = facts_of(find_model(folder.resolved(job.model)))
         row_limit(settled.values["max_seq_length"], facts.context_length)  # type: ignore[arg-type]
-        log.say(f"needs at least {check_fits(facts, settled, hardware, longest_row=1)}")
+        least = settle(job.parameters, hardware, checkpointing=True)
+        log.say(f"needs at least {check_fits(facts, least, hardware, longest_row=1)}")
     log.say(f"trains on {hardware.name}")
 
 
