@@ -126,7 +126,7 @@ class LocalPreflight:
             raise ConfigurationError(
                 "The weights of the model are not on this machine",
                 resource=f"model {model_id}",
-                next_call="model = pf.local.add_model(ws, folder, name=...), with a folder that has them",
+                next_call="model = pf.local.add_model(ws, folder, name=...), with a folder that has them, or a hub id",
             )
         return _Model.of(files)
 
