@@ -80,8 +80,14 @@ def _cached(name: str, revision: str | None) -> Path | None:
 def _snapshot(name: str, revision: str | None, *, local: bool) -> Path:
     from huggingface_hub import snapshot_download
 
-    patterns = {"allow_patterns": list(_WANTED), "ignore_patterns": list(_UNWANTED)}
-    return Path(snapshot_download(name, revision=revision, local_files_only=local, **patterns))
+    folder = snapshot_download(
+        name,
+        revision=revision,
+        allow_patterns=list(_WANTED),
+        ignore_patterns=list(_UNWANTED),
+        local_files_only=local,
+    )
+    return Path(folder)
 
 
 def _fetched(name: str, revision: str | None) -> Path:
