@@ -1,4 +1,4 @@
-"""A loopback server that speaks as much of the Hugging Face hub's API as loading a data set takes.
+"""A loopback server that speaks as much of the Hugging Face hub's API as loading a data set or a model takes.
 
 What it does is read from huggingface_hub 2.4.0, which this was written against; nothing was asked of the real hub:
 
@@ -10,6 +10,8 @@ What it does is read from huggingface_hub 2.4.0, which this was written against;
   ``get_hf_file_metadata``).
 - What is missing, private or gated is told by ``X-Error-Code`` and ``X-Error-Message`` (utils/_http.py,
   ``hf_raise_for_status``); 401 with ``RepoNotFound`` stands for missing and for private alike.
+- Models are the same below ``/api/models/``, and their files have no prefix (constants.py,
+  ``REPO_TYPES_URL_PREFIXES``).
 
 Assumed: that a range is answered with 206 by the hub and its CDN (``HfFileSystemFile`` relies on it too).
 """
@@ -29,15 +31,17 @@ import attrs
 
 __all__ = ["Asked", "HubRepo", "HubServer", "hub_server"]
 
-_API = re.compile(r"/api/datasets/(?P<repo>[^/]+/[^/]+)/(?P<verb>revision|tree)/(?P<revision>[^/]+)")
-_FILE = re.compile(r"/datasets/(?P<repo>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<path>.+)")
+_API = re.compile(
+    r"/api/(?:datasets|models)/(?P<repo>[^/]+/[^/]+)/(?P<verb>revision|tree)/(?P<revision>[^/]+)"
+)
+_FILE = re.compile(r"/(?:datasets/)?(?P<repo>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<path>.+)")
 _CDN = "/cdn/"
 _PAGE = 3
 
 
 @attrs.define
 class HubRepo:
-    """A data set.
+    """A data set, or a model.
 
     Attributes:
         files: The content of each path.
@@ -91,7 +95,7 @@ class HubServer:
     """A hub.
 
     Attributes:
-        repos: Its data sets.
+        repos: Its data sets and models.
         asked: What was asked of it.
         ranges: Whether it gives a part of a file where that is asked for.
         html: Whether it answers all with a page, as a proxy's log-in does.

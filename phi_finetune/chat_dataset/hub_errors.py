@@ -1,4 +1,4 @@
-"""What the hub, its client library and the disk refuse, told as errors of this library: which data set, why, what next.
+"""What the hub, its client library and the disk refuse, told as errors of this library: of what, why, what next.
 
 No text of an answer or of the client's own errors is passed on: a token or a signed address may stand in it.
 """
@@ -8,6 +8,8 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, TypeVar
+
+import attrs
 
 from phi_finetune.errors import (
     ConfigurationError,
@@ -22,21 +24,46 @@ from phi_finetune.errors import (
 if TYPE_CHECKING:
     from huggingface_hub.errors import HfHubHTTPError
 
-__all__ = ["NotOnline", "asked"]
+__all__ = ["DATA_SET", "MODEL", "NotOnline", "RepoKind", "asked"]
 
 _T = TypeVar("_T")
 
 _BUSY: Final = frozenset({408, 429, 500, 502, 503, 504})
 """What huggingface_hub 2.4.0 sends again by itself (utils/_http.py), at most five times."""
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
-_SIGN_IN: Final = "run `hf auth login`, or give token="
+
+
+@attrs.frozen
+class RepoKind:
+    """What a repository of the hub holds, in the words of its errors.
+
+    Attributes:
+        noun: What it is called.
+        example: The name of one.
+        sign_in: How somebody signs in who asks for one.
+    """
+
+    noun: str
+    example: str
+    sign_in: str
+
+
+DATA_SET: Final = RepoKind("data set", "HuggingFaceH4/ultrachat_200k", "run `hf auth login`, or give token=")
+MODEL: Final = RepoKind("model", "microsoft/Phi-3-mini-4k-instruct", "run `hf auth login`")
 
 
 class NotOnline(Exception):
     """Raised inside this package where ``HF_HUB_OFFLINE`` is set and the hub was to be asked."""
 
 
-def asked(call: Callable[[], _T], repo: str, *, revision: str | None, file: str | None = None) -> _T:
+def asked(
+    call: Callable[[], _T],
+    repo: str,
+    *,
+    revision: str | None,
+    file: str | None = None,
+    kind: RepoKind = DATA_SET,
+) -> _T:
     """Ask the hub something, and give the answer.
 
     The error is raised after the except block, so that the client's own, which holds the request's headers, is
@@ -44,16 +71,17 @@ def asked(call: Callable[[], _T], repo: str, *, revision: str | None, file: str 
 
     Args:
         call: What asks, through huggingface_hub.
-        repo: The data set's name.
+        repo: The name of what is asked about.
         revision: The revision asked for; None for the newest.
         file: The file asked for, if it is about one.
+        kind: What it is.
 
     Raises:
         NotOnline: ``HF_HUB_OFFLINE`` is set.
-        ConfigurationError: There is no such data set or revision, the token is missing, refused or lacks the
+        ConfigurationError: There is no such name or revision, the token is missing, refused or lacks the
             right, or the cache's disk is full or cannot be written.
-        InvalidData: The data set has no such file.
-        InvalidParameter: The name is not one that a data set can have.
+        InvalidData: There is no such file in it.
+        InvalidParameter: The name is not one that the hub can have.
         ServiceUnreachable: The hub did not answer, or is busy, also after the client's own retries.
         ServiceError: The hub answered with another error.
         UnexpectedAnswer: What answered is no hub.
@@ -69,11 +97,13 @@ def asked(call: Callable[[], _T], repo: str, *, revision: str | None, file: str 
     except OfflineModeIsEnabled:
         problem: Exception = NotOnline()
     except (HTTPError, OSError, ValueError, XetDownloadError, RuntimeError) as error:
-        problem = _told(error, repo, revision, file)
+        problem = _told(error, repo, revision, file, kind)
     raise problem
 
 
-def _told(error: BaseException, repo: str, revision: str | None, file: str | None) -> Exception:
+def _told(
+    error: BaseException, repo: str, revision: str | None, file: str | None, kind: RepoKind
+) -> Exception:
     from huggingface_hub.errors import (
         FileMetadataError,
         HfHubHTTPError,
@@ -82,20 +112,20 @@ def _told(error: BaseException, repo: str, revision: str | None, file: str | Non
         OfflineModeIsEnabled,
     )
 
-    resource = f"data set {repo}" if file is None else f"data set {repo}, file {file}"
+    resource = f"{kind.noun} {repo}" + ("" if file is None else f", file {file}")
     if isinstance(error, LocalEntryNotFoundError) and error.__cause__ is not None:
-        return _told(error.__cause__, repo, revision, file)
+        return _told(error.__cause__, repo, revision, file, kind)
     if isinstance(error, OfflineModeIsEnabled):
         return NotOnline()
     if isinstance(error, HFValidationError):
         return InvalidParameter(
-            "This is not the name of a data set",
+            f"This is not the name of a {kind.noun}",
             name="repo",
             value=repo,
-            allowed='a name as in "HuggingFaceH4/ultrachat_200k", or a folder that exists',
+            allowed=f'a name as in "{kind.example}", or a folder that exists',
         )
     if isinstance(error, HfHubHTTPError):
-        return _refused(error, resource, revision, file)
+        return _refused(error, resource, revision, file, kind)
     if isinstance(error, FileMetadataError) or (
         not isinstance(error, OSError) and isinstance(error, ValueError)
     ):
@@ -115,7 +145,7 @@ def _told(error: BaseException, repo: str, revision: str | None, file: str | Non
 
 
 def _refused(
-    error: HfHubHTTPError, resource: str, revision: str | None, file: str | None
+    error: HfHubHTTPError, resource: str, revision: str | None, file: str | None, kind: RepoKind
 ) -> PhiFinetuneError:
     from huggingface_hub.errors import (
         DisabledRepoError,
@@ -128,19 +158,22 @@ def _refused(
     status, request_id = error.response.status_code, error.request_id
     if isinstance(error, GatedRepoError):
         return ConfigurationError(
-            "The data set is gated, and this account has no access to it",
+            f"The {kind.noun} is gated, and this account has no access to it",
             resource=resource,
-            next_call=f"ask for access on the data set's page, then {_SIGN_IN}",
+            next_call=f"ask for access on the {kind.noun}'s page, then {kind.sign_in}",
             status_code=status,
             request_id=request_id,
         )
     if isinstance(error, DisabledRepoError):
         return ConfigurationError(
-            "The hub has disabled this data set", resource=resource, status_code=status, request_id=request_id
+            f"The hub has disabled this {kind.noun}",
+            resource=resource,
+            status_code=status,
+            request_id=request_id,
         )
     if isinstance(error, RevisionNotFoundError):
         return ConfigurationError(
-            f"The data set has no revision {revision!r}",
+            f"The {kind.noun} has no revision {revision!r}",
             resource=resource,
             next_call="give a branch, a tag or a full commit hash as revision=, or leave it out",
             status_code=status,
@@ -148,7 +181,7 @@ def _refused(
         )
     if isinstance(error, EntryNotFoundError):
         return InvalidData(
-            "The data set has no such file",
+            f"The {kind.noun} has no such file",
             resource=resource,
             next_call="try again: it was there when its files were listed",
             file=file,
@@ -157,9 +190,9 @@ def _refused(
             request_id=request_id,
         )
     if isinstance(error, RepositoryNotFoundError) or status in (401, 403, 404):
-        return _not_seen(error, resource)
+        return _not_seen(error, resource, kind)
     if status in _BUSY:
-        return _busy(error, resource)
+        return _busy(error, resource, kind)
     return ServiceError(
         f"The hub answered {status}",
         resource=resource,
@@ -169,29 +202,29 @@ def _refused(
     )
 
 
-def _not_seen(error: HfHubHTTPError, resource: str) -> ConfigurationError:
-    """The hub answers 401 for a data set that is private, and also for one that is not there (huggingface_hub)."""
+def _not_seen(error: HfHubHTTPError, resource: str, kind: RepoKind) -> ConfigurationError:
+    """The hub answers 401 for one that is private, and also for one that is not there (huggingface_hub)."""
     status = error.response.status_code
     if error.response.headers.get("X-Error-Message", "").startswith("Invalid credentials"):
-        what, then = "The hub refused the token", f"{_SIGN_IN}, with a token that is still valid"
+        what, then = "The hub refused the token", f"{kind.sign_in}, with a token that is still valid"
     elif status == 403:
         what, then = (
-            "The token lacks the right to read this data set",
-            "give a token that may read it, as token=",
+            f"The token lacks the right to read this {kind.noun}",
+            f"{kind.sign_in}, with a token that may read it",
         )
     else:
-        what = "There is no such data set, or it is private and this account may not see it"
-        then = f"check the name; for a private one {_SIGN_IN}"
+        what = f"There is no such {kind.noun}, or it is private and this account may not see it"
+        then = f"check the name; for a private one {kind.sign_in}"
     return ConfigurationError(
         what, resource=resource, next_call=then, status_code=status, request_id=error.request_id
     )
 
 
-def _busy(error: HfHubHTTPError, resource: str) -> ServiceUnreachable:
+def _busy(error: HfHubHTTPError, resource: str, kind: RepoKind) -> ServiceUnreachable:
     status = error.response.status_code
     asked_s = error.response.headers.get("Retry-After", "")
     wait = f"in {asked_s} s" if asked_s.isdigit() else "later"
-    signing_in = f"; who signs in may ask more often: {_SIGN_IN}" if status == 429 else ""
+    signing_in = f"; who signs in may ask more often: {kind.sign_in}" if status == 429 else ""
     return ServiceUnreachable(
         "The hub has had too many requests from here" if status == 429 else f"The hub answers {status}",
         resource=resource,

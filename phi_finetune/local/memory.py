@@ -24,18 +24,20 @@ exchanged at a time and a second copy of weights in 32 bits where the first has 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
+from typing import Final
 
 import attrs
 
 from phi_finetune.errors import ConfigurationError
 from phi_finetune.local.hardware import Hardware
 from phi_finetune.local.model import FAMILIES, ModelFacts
-from phi_finetune.local.parameters import Given, Lora, Settled, settle
+from phi_finetune.local.parameters import Given, Settled, settle
 from phi_finetune.local.zero import BUCKET
 
 __all__ = [
+    "Change",
     "MemoryEstimate",
     "check_fits",
     "estimate",
@@ -48,6 +50,8 @@ __all__ = [
 _OVERHEAD: Final = {"cpu": 530_000_000, "cuda": 900_000_000}
 _SPARE: Final = 0.92
 """The share of the memory that may be planned with: some is lost between what is allocated."""
+_SHORT_ROW: Final = 512
+"""The ``max_seq_length`` that is advised: most turns of a chat are shorter."""
 
 
 @attrs.frozen
@@ -141,10 +145,34 @@ def _activations(facts: ModelFacts, settled: Settled, tokens: int, *, half: bool
     return layer * facts.layers
 
 
+@attrs.frozen
+class Change:
+    """Parameters to set in place of those of a fine-tune.
+
+    Attributes:
+        values: The parameters; those that are not named stay as they are.
+        need: What the fine-tune takes with them, in bytes.
+    """
+
+    values: Mapping[str, Given]
+    need: int
+
+    @property
+    def code(self) -> str:
+        """The call that sets them, to be put behind the fine-tune."""
+        return f".with_parameters({', '.join(f'{name}={value!r}' for name, value in self.values.items())})"
+
+    def __str__(self) -> str:
+        # A comment, so that the line can be pasted as it is.
+        return f"{self.code}  # about {shown(self.need)}"
+
+
 def what_would_fit(
     facts: ModelFacts, settled: Settled, hardware: Hardware, *, longest_row: int, trained_share: float = 1.0
-) -> tuple[str, ...]:
+) -> tuple[Change, ...]:
     """Changes with which the fine-tune would fit this machine, from the least to the greatest; empty if none would.
+
+    Each can be honoured on this machine.
 
     Args:
         facts: The model.
@@ -153,28 +181,41 @@ def what_would_fit(
         longest_row: Tokens of the longest row.
         trained_share: The share of tokens that are trained on.
     """
-    found = []
-    for words, changed, row in _changes(settled, longest_row):
-        need = estimate(facts, changed, hardware, longest_row=row, trained_share=trained_share).total
-        if need <= hardware.memory_bytes * _SPARE:
-            found.append(f"{words} ({shown(need)})")
-    return tuple(found)
+    changes = _changes(facts, settled, hardware, longest_row, trained_share)
+    return tuple(one for one in changes if _has_room(hardware, one.need))
 
 
-def _changes(settled: Settled, longest_row: int) -> Iterator[tuple[str, Settled, int]]:
-    one: dict[str, Any] = {"per_device_train_batch_size": 1, "activation_checkpointing": True}
-    rows = int(settled.arguments["per_device_train_batch_size"])
-    small = attrs.evolve(settled, arguments={**settled.arguments, **one})
-    lora = attrs.evolve(small, lora=settled.lora or Lora(8, 128, 0.0, True))
-    if rows > 1:
-        yield f"per_device_train_batch_size=1, gradient_accumulation_steps={rows}", small, longest_row
-    if longest_row > 512:
-        yield "the same with max_seq_length=512", small, 512
-    if settled.lora is None:
-        yield "apply_lora=True with per_device_train_batch_size=1", lora, longest_row
-    half = attrs.evolve(lora, values={**lora.values, "precision": 16})
-    if settled.values["precision"] != 16:
-        yield "apply_lora=True, precision=16 and per_device_train_batch_size=1", half, longest_row
+def _has_room(hardware: Hardware, need: int) -> bool:
+    return need <= hardware.memory_bytes * _SPARE
+
+
+def _changes(
+    facts: ModelFacts, settled: Settled, hardware: Hardware, longest_row: int, trained_share: float
+) -> Iterator[Change]:
+    """What could be set otherwise and be honoured on this machine, from the least to the greatest."""
+    for values in _savings(settled, longest_row):
+        changed = settle({**settled.values, **values}, hardware, checkpointing=True)
+        if not changed.refused:
+            row = min(longest_row, int(values.get("max_seq_length") or longest_row))
+            need = estimate(facts, changed, hardware, longest_row=row, trained_share=trained_share)
+            yield Change(values, need.total)
+
+
+def _savings(settled: Settled, longest_row: int) -> Iterator[dict[str, Given]]:
+    """Parameters that take less memory, in every combination; small batches, which cost nothing, in each."""
+    rows, batches = (
+        int(settled.values[name] or 1)
+        for name in ("per_device_train_batch_size", "gradient_accumulation_steps")
+    )
+    small = {"per_device_train_batch_size": 1, "gradient_accumulation_steps": rows * batches}
+    ways: tuple[tuple[bool, dict[str, Given]], ...] = (
+        (settled.lora is None, {"apply_lora": True}),
+        (longest_row > _SHORT_ROW, {"max_seq_length": _SHORT_ROW}),
+        (settled.values["precision"] != 16, {"precision": 16}),
+    )
+    for lora, short, half in product(*(({}, way) if possible else ({},) for possible, way in ways)):
+        if values := {**lora, **(small if rows > 1 else {}), **short, **half}:
+            yield values
 
 
 def check_fits(
@@ -190,17 +231,29 @@ def check_fits(
         trained_share: The share of tokens that are trained on.
 
     Raises:
-        ConfigurationError: It has not; ``next_call`` says what would fit.
+        ConfigurationError: It has not; ``next_call`` is the least change with which it would fit, or says that none
+            would, and what the smallest would take.
     """
     need = estimate(facts, settled, hardware, longest_row=longest_row, trained_share=trained_share)
-    if need.total <= hardware.memory_bytes * _SPARE:
+    if _has_room(hardware, need.total):
         return need
-    fitting = what_would_fit(facts, settled, hardware, longest_row=longest_row, trained_share=trained_share)
+    changes = tuple(_changes(facts, settled, hardware, longest_row, trained_share))
+    fitting = next((one for one in changes if _has_room(hardware, one.need)), None)
     raise ConfigurationError(
         f"The training does not fit into the memory of this machine, {shown(hardware.memory_bytes)}",
         resource=hardware.name,
         why=f"it would take about {need}",
-        next_call=f"with_parameters({fitting[0]})" if fitting else "take a smaller model, or train on Azure",
+        next_call=_too_large(changes) if fitting is None else str(fitting),
+    )
+
+
+def _too_large(changes: Sequence[Change]) -> str:
+    other = "take a smaller model, or train on Azure"
+    if not changes:
+        return f"{other}: no parameters would make it fit"
+    least = min(changes, key=lambda one: one.need)
+    return (
+        f"{other}: no parameters would make it fit, the smallest {least.code} takes about {shown(least.need)}"
     )
 
 

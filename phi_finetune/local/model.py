@@ -25,6 +25,7 @@ __all__ = [
     "find_model",
     "gather",
     "import_model",
+    "is_whole",
     "load_model",
     "load_tokenizer",
     "merge",
@@ -185,6 +186,15 @@ def _weights(folder: Path) -> tuple[int, int]:
         except (SafetensorError, OSError) as error:
             raise _broken(folder, f"{path.name}: {error}") from None
     return count, sum(path.stat().st_size for path in files)
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether a folder has a ``config.json`` and weights in safetensors, with every part that its index names."""
+    try:
+        _check_shards(folder)
+    except ConfigurationError:
+        return False
+    return (folder / "config.json").is_file() and any(folder.glob(f"*{_WEIGHTS}"))
 
 
 def _check_shards(folder: Path) -> None:

@@ -8,9 +8,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from phi_finetune.errors import ConfigurationError
+from phi_finetune.errors import ConfigurationError, InvalidParameter
 from phi_finetune.local._needs import require
 from phi_finetune.local.door import folder_of
+from phi_finetune.local.hub import files_of, from_hub, is_hub_id
 from phi_finetune.local.model import model_folders
 from phi_finetune.local.quiet import without_progress_bars
 
@@ -22,8 +23,10 @@ if TYPE_CHECKING:
 __all__ = ["add_model", "answer"]
 
 
-def add_model(workspace: Workspace, folder: str | os.PathLike[str], *, name: str) -> FoundationModel:
-    """Let a local workspace know a model whose weights lie on this machine.
+def add_model(
+    workspace: Workspace, folder: str | os.PathLike[str], *, name: str, revision: str | None = None
+) -> FoundationModel:
+    """Let a local workspace know a model whose weights lie on this machine, or on the Hugging Face hub.
 
     From now on, and in every process that opens the workspace, ``workspace.foundation_model(name)`` gives it. Its files
     stay where they are. A job takes them in as it begins: it links the weights where the disk allows it, so that they
@@ -33,11 +36,20 @@ def add_model(workspace: Workspace, folder: str | os.PathLike[str], *, name: str
     Args:
         workspace: A local workspace.
         folder: The model's folder, with its ``config.json``; or one of MLflow's with such a model in it, as
-            :meth:`RegisteredModel.download` leaves it, so that what was tuned can be tuned on.
+            :meth:`RegisteredModel.download` leaves it, so that what was tuned can be tuned on. A text that is no
+            folder here, such as ``"microsoft/Phi-3-mini-4k-instruct"``, names a model of the hub: it is taken from the
+            Hugging Face cache, and fetched into it first where it is not there. No pickle and no code is fetched.
         name: What it is called; no model of the registry may have the name.
+        revision: A branch, a tag or a commit of the model on the hub.
 
     Raises:
-        ConfigurationError: The workspace is one of Azure's, the folder holds no model, or the name is taken.
+        ConfigurationError: The workspace is one of Azure's, the folder holds no model, or the name is taken; or the
+            model is not in the cache and cannot be fetched: there is no network, no such model or revision, or no
+            access to it.
+        InvalidParameter: A revision is given for a folder.
+        ServiceUnreachable: The hub is busy.
+        ServiceError: The hub answered with another error.
+        UnexpectedAnswer: What answered is no hub.
     """
     opened = folder_of(workspace._handle().session)
     if opened is None:
@@ -46,15 +58,26 @@ def add_model(workspace: Workspace, folder: str | os.PathLike[str], *, name: str
             resource=f"workspace {workspace.name}",
             next_call="ws = Workspace.local(folder)",
         )
+    files = _files(folder, revision)
+    opened.add_model(name, files, context_length=_context_length(files["config.json"]))
+    return workspace.foundation_model(name)
+
+
+def _files(folder: str | os.PathLike[str], revision: str | None) -> dict[str, Path]:
+    """The files of a model, by their names in its folder."""
+    if is_hub_id(folder):
+        return files_of(from_hub(str(folder), revision=revision))
+    if revision is not None:
+        raise InvalidParameter(
+            "A folder has no revisions", name="revision", value=revision, allowed="None, for a folder"
+        )
     *beside, model = model_folders(Path(folder).absolute())
     files = {path.name: path for part in beside for path in part.iterdir() if path.is_file()}
-    files |= {
+    return files | {
         path.relative_to(model).as_posix(): path
         for path in sorted(model.rglob("*"))
         if path.is_file() and not any(part.startswith(".") for part in path.relative_to(model).parts)
     }
-    opened.add_model(name, files, context_length=_context_length(model / "config.json"))
-    return workspace.foundation_model(name)
 
 
 def answer(folder: str | os.PathLike[str], conversation: Conversation, *, max_new_tokens: int = 200) -> str:

@@ -79,7 +79,7 @@ class LocalPreflight:
         """
         require(*_NEEDED)
         model, hardware = self._model(model_id), _this_machine(whole=True)
-        half = 16 if hardware.device == "cuda" else 32
+        half = 16 if hardware.device == "cuda" or hardware.bf16 else 32
         least = settle({"apply_lora": True, "lora_r": 1, "precision": half}, hardware, checkpointing=True)
         check_fits(model.facts, least, hardware, longest_row=1)
 
@@ -126,7 +126,7 @@ class LocalPreflight:
             raise ConfigurationError(
                 "The weights of the model are not on this machine",
                 resource=f"model {model_id}",
-                next_call="model = pf.local.add_model(ws, folder, name=...), with a folder that has them",
+                next_call="model = pf.local.add_model(ws, folder, name=...), with a folder that has them, or a hub id",
             )
         return _Model.of(files)
 

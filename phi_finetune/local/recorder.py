@@ -9,14 +9,26 @@ import time
 import traceback
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import attrs
 
 from phi_finetune.errors import PhiFinetuneError
 from phi_finetune.local.job_folder import Failure, StepFolder, StepStatus
 
-__all__ = ["Canceled", "Ended", "Recorder", "say", "verdict"]
+__all__ = [
+    "Canceled",
+    "Ended",
+    "Recorder",
+    "killed_for_lack_of_memory",
+    "out_of_memory_kills",
+    "say",
+    "verdict",
+]
+
+_TAKE_LESS: Final = (
+    "with_parameters(per_device_train_batch_size=1), a smaller max_seq_length, or apply_lora=True"
+)
 
 
 class Canceled(BaseException):
@@ -43,7 +55,7 @@ class Recorder:
         self.status = StepStatus("NotStarted")
 
     def __enter__(self) -> Self:
-        self._set(StepStatus("Running", os.getpid(), time.time(), out_of_memory_kills=_kills()))
+        self._set(StepStatus("Running", os.getpid(), time.time(), out_of_memory_kills=out_of_memory_kills()))
         return self
 
     def __exit__(
@@ -81,7 +93,7 @@ def _failure(error: BaseException) -> Failure:
         return Failure(
             "OutOfMemory",
             f"The memory did not suffice: {str(error).splitlines()[0] if str(error) else 'MemoryError'}",
-            "with_parameters(per_device_train_batch_size=1), a smaller max_seq_length, or apply_lora=True",
+            _TAKE_LESS,
         )
     return Failure(type(error).__name__, str(error) or type(error).__name__)
 
@@ -93,13 +105,25 @@ def _is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
 
 
-def _kills() -> int:
-    """How often this machine has ended a process for lack of memory."""
+def out_of_memory_kills() -> int:
+    """How often this machine has ended a process for lack of memory; 0 where it does not count that."""
     try:
         lines = Path("/proc/vmstat").read_text(encoding="ascii").splitlines()
     except OSError:
         return 0
     return sum(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))
+
+
+def killed_for_lack_of_memory(exit_code: int | None, kills_before: int) -> Failure | None:
+    """What a process failed of that the system ended for lack of memory; None where it ended otherwise.
+
+    Args:
+        exit_code: What the process exited with, negative for a signal; None where nobody knows.
+        kills_before: What :func:`out_of_memory_kills` gave before the process began.
+    """
+    if exit_code != -signal.SIGKILL or out_of_memory_kills() <= kills_before:
+        return None
+    return Failure("OutOfMemory", "The system ended the step for lack of memory", _TAKE_LESS)
 
 
 def verdict(folder: StepFolder, exit_code: int | None) -> StepStatus:
@@ -115,12 +139,9 @@ def verdict(folder: StepFolder, exit_code: int | None) -> StepStatus:
     number = -exit_code if exit_code is not None and exit_code < 0 else 0
     if number == signal.SIGTERM:
         return attrs.evolve(status, state="Canceled", ended=time.time())
-    if number == signal.SIGKILL and status.state == "Running" and _kills() > status.out_of_memory_kills:
-        told = Failure(
-            "OutOfMemory",
-            "The system ended the step for lack of memory",
-            "with_parameters(per_device_train_batch_size=1), a smaller max_seq_length, or apply_lora=True",
-        )
+    for_memory = killed_for_lack_of_memory(exit_code, status.out_of_memory_kills)
+    if for_memory is not None and status.state == "Running":
+        told = for_memory
     elif number:
         told = Failure("Killed", f"The step was ended by signal {number} ({signal.Signals(number).name})")
     else:

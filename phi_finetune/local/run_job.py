@@ -19,6 +19,7 @@ from typing import Final, Protocol
 
 import attrs
 
+from phi_finetune.local import recorder
 from phi_finetune.local.contents import private_folder
 from phi_finetune.local.leash import leashed
 from phi_finetune.local.processes import write_process
@@ -150,7 +151,7 @@ def _run(folder: RunFolder, step: str, tracking: _Tracking) -> dict[str, str] | 
     where = folder.step(step)
     private_folder(where)
     folder.tell({"step": step, "state": "Running"})
-    command = folder.run()["command"]
+    command, kills = folder.run()["command"], recorder.out_of_memory_kills()
     try:
         process = _start(folder, step, command)
     except OSError as error:
@@ -166,7 +167,7 @@ def _run(folder: RunFolder, step: str, tracking: _Tracking) -> dict[str, str] | 
     except (_Canceled, OSError):
         _end(process)
         raise
-    return None if code == 0 else _failure(step, where, code)
+    return None if code == 0 else _failure(step, where, code, kills)
 
 
 def _start(folder: RunFolder, step: str, command: Sequence[str]) -> _Started:
@@ -199,7 +200,7 @@ def _end(process: _Started) -> None:
     process.wait()
 
 
-def _failure(step: str, where: Path, code: int) -> dict[str, str]:
+def _failure(step: str, where: Path, code: int, kills_before: int) -> dict[str, str]:
     """Why a step failed: in its own words, where it found the time to say them."""
     with suppress(OSError, ValueError, KeyError, TypeError):
         told = json.loads((where / "status.json").read_bytes())["failure"]
@@ -207,6 +208,10 @@ def _failure(step: str, where: Path, code: int) -> dict[str, str]:
         return {"code": str(told["code"]), "message": message}
     lines = (where / "log.txt").read_text(encoding="utf-8", errors="replace").splitlines()[-_LAST_LINES:]
     last = "; its last lines: " + " | ".join(lines) if lines else "; it wrote nothing"
+    for_memory = recorder.killed_for_lack_of_memory(code, kills_before)
+    if for_memory is not None:
+        message = f"{for_memory.message}, {step}{last}. Next: {for_memory.next_call}"
+        return {"code": for_memory.code, "message": message}
     return {"code": "UserError", "message": f"Step {step} {how_it_ended(code)}{last}"}
 
 

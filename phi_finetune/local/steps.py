@@ -18,6 +18,7 @@ from phi_finetune.errors import ConfigurationError, InvalidData
 from phi_finetune.local._files import read_json, write_json
 from phi_finetune.local._needs import require
 from phi_finetune.local.hardware import Hardware, this_machine
+from phi_finetune.local.hub import from_hub
 from phi_finetune.local.job_folder import Job, JobFolder
 from phi_finetune.local.memory import MemoryEstimate, check_fits, settle_to_fit
 from phi_finetune.local.model import (
@@ -38,7 +39,6 @@ __all__ = ["STEPS", "Say", "Step", "StepLog", "run_step"]
 Say = Callable[[str], None]
 """Takes a line for the log."""
 
-_WANTED: Final = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")
 _SPLITS: Final = ("train", "validation", "test")
 _SHOWN_ANSWERS: Final = 64
 """Held-out questions that are answered before and after: answering takes longer than measuring a loss."""
@@ -101,7 +101,8 @@ def _validate(folder: JobFolder, job: Job, log: StepLog) -> None:
     if job.model is not None:
         facts = facts_of(find_model(folder.resolved(job.model)))
         row_limit(settled.values["max_seq_length"], facts.context_length)  # type: ignore[arg-type]
-        log.say(f"needs at least {check_fits(facts, settled, hardware, longest_row=1)}")
+        least = settle(job.parameters, hardware, checkpointing=True)
+        log.say(f"needs at least {check_fits(facts, least, hardware, longest_row=1)}")
     log.say(f"trains on {hardware.name}")
 
 
@@ -120,37 +121,7 @@ def _source(folder: JobFolder, job: Job) -> Path:
     hub_id = job.values.get("huggingface_id")
     if not hub_id:
         raise ConfigurationError("The job names no model", next_call="give a model's folder")
-    return _from_hub(str(hub_id))
-
-
-def _from_hub(hub_id: str) -> Path:
-    """A model from the Hugging Face cache of this machine, or from the hub where there is network."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError
-
-    cached = _cached(hub_id)
-    if cached is not None:
-        return cached
-    try:
-        return Path(snapshot_download(hub_id, allow_patterns=list(_WANTED)))
-    except (HfHubHTTPError, OSError, ValueError) as error:
-        # Its text may hold a signed address.
-        why = f"the hub's client failed with {type(error).__name__}"
-    raise ConfigurationError(
-        f"The model {hub_id} is neither in the Hugging Face cache nor to be had from the hub",
-        why=why,
-        next_call="fetch it to a folder where there is network, and name the folder",
-    )
-
-
-def _cached(hub_id: str) -> Path | None:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
-    try:
-        return Path(snapshot_download(hub_id, allow_patterns=list(_WANTED), local_files_only=True))
-    except LocalEntryNotFoundError:
-        return None
+    return from_hub(str(hub_id))
 
 
 def _preprocess(folder: JobFolder, job: Job, log: StepLog) -> None:

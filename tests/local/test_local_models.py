@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from local_jobs import answers_of_mlflow
 
 from phi_finetune.errors import ConfigurationError, InvalidParameter, UntrustedModel
@@ -16,7 +19,7 @@ from phi_finetune.local.batches import Padding
 from phi_finetune.local.hardware import Hardware
 from phi_finetune.local.job_folder import JobFolder
 from phi_finetune.local.losses import measure
-from phi_finetune.local.memory import check_fits, estimate, what_would_fit
+from phi_finetune.local.memory import check_fits, estimate, shown, what_would_fit
 from phi_finetune.local.model import (
     FAMILIES,
     ModelFacts,
@@ -194,6 +197,59 @@ def test_what_would_fit_is_said() -> None:
         check_fits(PHI_3_MINI, settled, GPU_24, longest_row=512)
     assert "apply_lora=True" in str(caught.value.next_call)
     assert what_would_fit(PHI_4, settled, GPU_24, longest_row=512) == ()
+    with pytest.raises(ConfigurationError) as caught:
+        check_fits(PHI_4, settled, GPU_24, longest_row=512)
+    assert "no parameters would make it fit, the smallest .with_parameters(" in str(caught.value.next_call)
+
+
+def test_a_processor_without_bfloat16_is_not_told_to_calculate_with_it() -> None:
+    """Nor is what a suggestion rests on left out of it."""
+    rows = {"apply_lora": True, "per_device_train_batch_size": 4}
+    bare = attrs.evolve(CPU, memory_bytes=20 * 10**9)
+    with pytest.raises(ConfigurationError) as caught:
+        check_fits(PHI_3_MINI, settle(rows, bare, checkpointing=True), bare, longest_row=4096)
+    assert caught.value.next_call == (
+        ".with_parameters(per_device_train_batch_size=1, gradient_accumulation_steps=4, max_seq_length=512)"
+        "  # about 17.2 GB"
+    )
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    size=st.integers(1, 60),
+    memory=st.integers(1, 200),
+    row=st.integers(1, 4096),
+    share=st.floats(0.01, 1),
+    bf16=st.booleans(),
+    gpus=st.integers(0, 2),
+    values=st.fixed_dictionaries(
+        {
+            "apply_lora": st.booleans(),
+            "precision": st.sampled_from((16, 32)),
+            "per_device_train_batch_size": st.integers(1, 8),
+            "gradient_accumulation_steps": st.integers(1, 3),
+            "optim": st.sampled_from(("adamw_torch", "adafactor")),
+            "apply_deepspeed": st.booleans(),
+            "deepspeed_stage": st.sampled_from((2, 3)),
+        }
+    ),
+)
+def test_what_is_suggested_is_honoured_and_fits(
+    size: int, memory: int, row: int, share: float, bf16: bool, gpus: int, values: dict[str, Any]
+) -> None:
+    """By the machine that it is told on, with the memory that it says, and as code that can be pasted."""
+    facts = attrs.evolve(PHI_3_MINI, parameters=size * 250_000_000)
+    values = {**values, "number_of_gpu_to_use_finetuning": max(gpus, 1)}
+    machine = Hardware("cuda" if gpus else "cpu", "it", gpus, memory * 10**9, bf16=bf16, deepspeed=True)
+    wanted = settle(values, machine, checkpointing=True)
+    for change in what_would_fit(facts, wanted, machine, longest_row=row, trained_share=share):
+        pasted = eval(f"dict{str(change).removeprefix('.with_parameters')}")  # noqa: S307 - it says that it is code
+        changed = settle({**values, **pasted}, machine, checkpointing=True)
+        changed.check()
+        cut = min(row, pasted.get("max_seq_length", row))
+        need = check_fits(facts, changed, machine, longest_row=cut, trained_share=share)
+        assert need.total == change.need
+        assert str(change).endswith(f"  # about {shown(need.total)}")
 
 
 @pytest.mark.parametrize("family", sorted(FAMILIES))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -160,7 +161,7 @@ def test_a_process_that_said_nothing_is_judged_by_how_it_ended(
 
     def told(exit_code: int | None, kills: int) -> str:
         step.set_status(StepStatus("Running", 1, 1.0, out_of_memory_kills=3))
-        monkeypatch.setattr("phi_finetune.local.recorder._kills", lambda: kills)
+        monkeypatch.setattr("phi_finetune.local.recorder.out_of_memory_kills", lambda: kills)
         status = verdict(step, exit_code)
         assert status.state == "Failed"
         assert status.failure is not None
@@ -172,6 +173,32 @@ def test_a_process_that_said_nothing_is_judged_by_how_it_ended(
     assert told(None, 3).startswith("Killed: The step's process ended without a word")
     step.set_status(StepStatus("Completed", 1, 1.0, 2.0))
     assert verdict(step, -signal.SIGKILL).state == "Completed"
+
+
+@pytest.mark.parametrize(
+    ("kills_after", "code", "says"),
+    [
+        (4, "OutOfMemory", "for lack of memory.*its last lines: on my way.*Next: with_parameters"),
+        (3, "UserError", "was killed by SIGKILL.*its last lines: on my way"),
+    ],
+)
+def test_a_job_whose_step_the_system_ended_for_lack_of_memory_says_so(
+    tmp_path: Path, kills_after: int, code: str, says: str
+) -> None:
+    """And what to do; another's kill is not mistaken for it."""
+    steps = ["ft_nlp_common_validation"]
+    killed = ["/bin/sh", "-c", "echo on my way; kill -9 $$"]
+    (tmp_path / "run.json").write_text(json.dumps({"name": "big", "steps": steps, "command": killed}))
+    script = f"""
+from phi_finetune.local import recorder, run_job
+counts = iter((3, {kills_after}))
+recorder.out_of_memory_kills = lambda: next(counts)
+run_job.main([{str(tmp_path)!r}])
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, start_new_session=True)
+    (failure,) = [event.failure for event in RunFolder(tmp_path).events() if getattr(event, "failure", None)]
+    assert failure.code == code
+    assert re.search(says, failure.message)
 
 
 def test_a_step_is_a_process(random_phi: Path, tmp_path: Path) -> None:
