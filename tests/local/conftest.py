@@ -18,7 +18,10 @@ from phi_finetune.local.processes import alone
 HERE = Path(__file__).parent
 EXAMPLE = HERE.parents[1] / "examples" / "quickstart_local.py"
 NEEDS_NOTHING = ("test_local_parameters.py",)
-SLOWEST = ("contract", "answers", "training", "ranks", "steps", "serving", "tracking", "models")
+SLOWEST = (
+    *("contract", "answers", "training", "ranks", "steps", "resuming", "serving", "tracking", "models"),
+    "lengths",
+)
 """These begin first, so that no process is left alone with one of them in the end."""
 
 collect_ignore = (
