@@ -98,6 +98,11 @@ def finetune(workspace: pf.Workspace, name: str = "facts") -> pf.Finetune:
     return workspace.foundation_model("Phi-4").finetune(data).on(pf.GpuCompute.serverless(SIZE))
 
 
+def trained(workspace: pf.Workspace) -> pf.RegisteredModel:
+    """A registered model."""
+    return finetune(workspace).submit().wait().register("facts")
+
+
 def until(done: Callable[[], bool], limit_s: float = 60.0) -> None:
     """Wait for another process."""
     ends, never = time.monotonic() + limit_s, threading.Event()

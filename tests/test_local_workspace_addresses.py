@@ -10,7 +10,7 @@ from pathlib import Path
 import attrs
 import pytest
 import requests
-from local_workspaces import SIZE, finetune, programs, simulated, until, with_programs
+from local_workspaces import SIZE, programs, simulated, trained, until, with_programs
 
 import phi_finetune as pf
 from phi_finetune.errors import (
@@ -47,11 +47,6 @@ def folder(tmp_path: Path) -> Path:
 def doing(tmp_path: Path) -> Programs:
     """Programs that do their work in a moment."""
     return programs(tmp_path / "programs")
-
-
-def trained(workspace: pf.Workspace) -> pf.RegisteredModel:
-    """A registered model."""
-    return finetune(workspace).submit().wait().register("facts")
 
 
 def ask(url: str, key: str) -> requests.Response:

@@ -11,9 +11,8 @@ from pathlib import Path
 import attrs
 import pytest
 import requests
-from local_workspaces import SIZE, finetune, programs, told, until, with_programs
+from local_workspaces import SIZE, programs, told, trained, until, with_programs
 
-import phi_finetune as pf
 from phi_finetune.errors import DeploymentFailed, ScoringFailed, ScoringModelError
 from phi_finetune.local.processes import Process, read_process
 from phi_finetune.local.programs import Programs
@@ -29,11 +28,6 @@ def folder(tmp_path: Path) -> Path:
 def doing(tmp_path: Path) -> Programs:
     """Programs that do their work in a moment."""
     return programs(tmp_path / "programs")
-
-
-def trained(workspace: pf.Workspace) -> pf.RegisteredModel:
-    """A registered model."""
-    return finetune(workspace).submit().wait().register("facts")
 
 
 def servers(folder: Path) -> dict[str, tuple[Path, list[Process]]]:
