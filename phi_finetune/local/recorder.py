@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import signal
 import time
 import traceback
@@ -29,6 +30,8 @@ __all__ = [
 _TAKE_LESS: Final = (
     "with_parameters(per_device_train_batch_size=1), a smaller max_seq_length, or apply_lora=True"
 )
+_ALMOST_NOTHING: Final = 16 * 1024**2
+"""Bytes free of a disk that is full to a program that writes weights."""
 
 
 class Canceled(BaseException):
@@ -68,7 +71,7 @@ class Recorder:
             say(self._folder, "canceled")
             self._end("Canceled")
             return True
-        failure = _failure(error)
+        failure = _failure(error, self._folder.path)
         say(self._folder, "".join(traceback.format_exception(error)).rstrip())
         say(self._folder, f"FAILED {failure.code}: {failure.message}")
         self._end("Failed", failure)
@@ -82,12 +85,12 @@ class Recorder:
         self._folder.set_status(status)
 
 
-def _failure(error: BaseException) -> Failure:
+def _failure(error: BaseException, place: Path) -> Failure:
     if isinstance(error, Ended):
         return error.failure
     if isinstance(error, PhiFinetuneError):
         return Failure(type(error).__name__, str(error), error.next_call)
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if _is_disk_full(error, place):
         return Failure("DiskFull", f"The disk is full: {error}", "free space, and run the step again")
     if _is_out_of_memory(error):
         return Failure(
@@ -96,6 +99,15 @@ def _failure(error: BaseException) -> Failure:
             _TAKE_LESS,
         )
     return Failure(type(error).__name__, str(error) or type(error).__name__)
+
+
+def _is_disk_full(error: BaseException, place: Path) -> bool:
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    # safetensors and torch tell of it in errors of their own, and torch's writer of archives only where it stopped.
+    if "No space left on device" in str(error):
+        return True
+    return "inline_container" in str(error) and shutil.disk_usage(place).free < _ALMOST_NOTHING
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections import namedtuple
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import attrs
 import pytest
 from local_jobs import answers_of_mlflow, job_of, write_rows
 from local_workspaces import until
+from safetensors import SafetensorError
 
 from phi_finetune import Conversation, Message
 from phi_finetune.errors import ConfigurationError, MissingDependency
@@ -118,6 +120,12 @@ def test_a_hub_model_that_is_not_in_the_cache_is_refused(random_phi: Path, tmp_p
     ("error", "code"),
     [
         (OSError(errno.ENOSPC, "No space left on device"), "DiskFull"),
+        (SafetensorError("Error while serializing: I/O error: No space left on device"), "DiskFull"),
+        (RuntimeError("write(): fd 3 failed with No space left on device"), "DiskFull"),
+        (
+            RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 576 vs 534"),
+            "RuntimeError",
+        ),
         (MemoryError(), "OutOfMemory"),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"), "OutOfMemory"),
         (ZeroDivisionError("division by zero"), "ZeroDivisionError"),
@@ -135,6 +143,20 @@ def test_what_ended_a_step_is_told(
     monkeypatch.setattr("phi_finetune.local.step.run_step", fail)
     assert failed(TUNE, folder) == code
     assert "Traceback" in folder.step(TUNE).log.read_text(encoding="utf-8")
+
+
+def test_an_archive_that_breaks_off_on_a_full_disk_is_told_as_that(
+    random_phi: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Torch says only where it stopped."""
+
+    def fail(*anything: Any) -> None:
+        raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 576 vs 534")
+
+    folder = job_of(tmp_path / "job", random_phi)
+    monkeypatch.setattr("phi_finetune.local.step.run_step", fail)
+    monkeypatch.setattr("shutil.disk_usage", lambda place: namedtuple("Usage", "free")(4096))
+    assert failed(TUNE, folder) == "DiskFull"
 
 
 def test_the_memory_is_looked_at_before_training(
