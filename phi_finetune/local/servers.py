@@ -30,6 +30,8 @@ _CRASHED: Final = "UserContainerCrashed"
 _LEASE: Final = "phi-finetune.lease-until"
 _LOOK_AGAIN_S: Final = 0.05
 _COMES_BACK_S: Final = 120.0
+_BEGINS_S: Final = 30.0
+"""How long the process that looks after a server may take to begin."""
 _ENDS_S: Final = 2.0
 """How long a server may take to end by itself."""
 
@@ -60,7 +62,6 @@ class Servers:
         self._started: dict[str, int] = {}
         self._session = Session()
         self._session.trust_env = False
-        self._lock = threading.Lock()
         self._never = threading.Event()
 
     def log(self, server: str) -> str:
@@ -163,26 +164,33 @@ class Servers:
         shutil.rmtree(folder.path, ignore_errors=True)
 
     def _wake(self, server: str, folder: ServerFolder, within_s: float) -> None:
-        with self._lock, alone(folder.path / "waking"):
-            if folder.state()[0] == "ended":
-                self._wait(lambda: not _alive(folder.process), _ENDS_S)
-            serving, process = read_process(folder.serving), read_process(folder.process)
-            up = folder.state()[0] == "ready" and serving is not None and serving.alive
-            if up and process is not None and process.alive:
-                return
-            if folder.state()[1] == "its lease has run out":
-                raise NoServer(404, "The lease of the deployment's server has run out.")
-            if serving is not None and (process is None or not process.alive):
-                serving.kill_group()  # Nobody looks after it any more.
-            if process is None or not process.alive:
-                folder.clear()
-                self._start(server)
-            self._wait(lambda: folder.state()[0] is not None, within_s)
+        with alone(folder.path / "waking"):
+            self._bring_up(server, folder)
+        # Everybody waits for as long as they may, and nobody for somebody else who waits.
+        self._wait(lambda: folder.state()[0] is not None, within_s)
         state, why = folder.state()
         if state is None:
             raise NotYet(503, "The deployment's server does not run: it is still coming up.")
         if state != "ready":
             raise NoServer(503, f"The deployment's server does not run: {why}.")
+
+    def _bring_up(self, server: str, folder: ServerFolder) -> None:
+        """Start a server that does not run, and do not wait until it answers."""
+        if folder.state()[0] == "ended":
+            self._wait(lambda: not _alive(folder.process), _ENDS_S)
+        serving, process = read_process(folder.serving), read_process(folder.process)
+        up = folder.state()[0] == "ready" and serving is not None and serving.alive
+        if up and process is not None and process.alive:
+            return
+        if folder.state()[1] == "its lease has run out":
+            raise NoServer(404, "The lease of the deployment's server has run out.")
+        if serving is not None and (process is None or not process.alive):
+            serving.kill_group()  # Nobody looks after it any more.
+        if process is None or not process.alive:
+            folder.clear()
+            self._start(server)
+            # Until it says so, another one would take it for one that does not run.
+            self._wait(lambda: _alive(folder.process) or folder.state()[0] is not None, _BEGINS_S)
 
     def _wait(self, done: Callable[[], bool], limit_s: float) -> None:
         until = time.monotonic() + limit_s

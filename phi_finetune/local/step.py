@@ -94,7 +94,7 @@ class _Tracked:
             self._log(number, values)
         except MlflowException as error:
             if not self._failed:
-                why = str(error).splitlines()[0]
+                why = str(error).partition("\n")[0]
                 self.tell(
                     f"MLflow's store did not take the metrics of step {number}, here they are kept: {why}"
                 )
