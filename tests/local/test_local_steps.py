@@ -326,14 +326,15 @@ def test_an_extra_that_is_missing_is_named() -> None:
 
 
 def test_a_step_of_a_canceled_job_does_not_begin(tmp_path: Path) -> None:
-    """It may only be made once torch is loaded; by then nobody waits for it."""
+    """It may only be made once torch is loaded, which is left out here; by then nobody waits for it."""
     (tmp_path / "run.json").write_text('{"name": "canceled"}', encoding="utf-8")
     RunFolder(tmp_path).tell({"state": "Canceled"})
     script = f"""
 from pathlib import Path
-from phi_finetune.local.warm_steps import start
+from phi_finetune.local import warm_steps
+warm_steps._PRELOADED = "json"
 if __name__ == "__main__":
-    print(start("ft_nlp_common_validation", Path({str(tmp_path)!r})).wait())
+    print(warm_steps.start("ft_nlp_common_validation", Path({str(tmp_path)!r})).wait())
 """
     (tmp_path / "start.py").write_text(script, encoding="utf-8")
     done = subprocess.run(
