@@ -35,7 +35,6 @@ PACKAGING: Final = ("mlflow.pyfunc",)
 """What writes a model in MLflow's form."""
 
 
-
 def load(modules: Iterable[str]) -> None:
     """Import modules, in a program of this library's own; those that are not installed are passed over.
 
