@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import socket
 import subprocess
+import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from local_workspaces import finetune, programs, until, with_programs
 
 from phi_finetune.errors import JobFailed
+from phi_finetune.local.job_folder import JobFolder
 from phi_finetune.local.processes import read_process
 from phi_finetune.local.programs import PYTHON
 from phi_finetune.local.run_folder import RunFolder
@@ -101,6 +106,45 @@ def test_what_completed_is_finished(jobs: Mapping[str, Runs]) -> None:
     runs = jobs["completed"]
     assert statuses(runs) == dict.fromkeys(("", *BEFORE, TRAINING, *AFTER), "FINISHED")
     assert all(run.info.end_time >= run.info.start_time for run in runs.values())
+
+
+@pytest.mark.slow
+def test_mlflow_ui_shows_the_runs(tuned: JobFolder, tmp_path: Path) -> None:
+    """As docs/local.md has the command: it serves its page, and the metrics of the training."""
+    store = f"sqlite:///{tuned.path.parents[1] / 'mlflow.db'}"
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    command = [
+        sys.executable,
+        "-m",
+        "mlflow",
+        "ui",
+        "--backend-store-uri",
+        store,
+        "--port",
+        port,
+        "--workers",
+        "1",
+    ]
+    with (tmp_path / "log.txt").open("wb") as log:
+        ui = subprocess.Popen(command, cwd=tmp_path, stdout=log, stderr=log, start_new_session=True)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        until(lambda: _answers(f"{url}/health"), 120)
+        asked = {"experiment_ids": ["1"], "filter": f"attributes.run_name = '{TRAINING}'"}
+        [run] = requests.post(f"{url}/api/2.0/mlflow/runs/search", json=asked, timeout=60).json()["runs"]
+        assert run["info"]["status"] == "FINISHED"
+        assert {"loss", "eval_loss"} <= {metric["key"] for metric in run["data"]["metrics"]}
+        assert "<!doctype html>" in requests.get(url, timeout=60).text
+    finally:
+        os.killpg(ui.pid, signal.SIGKILL)
+        ui.wait()
+
+
+def _answers(url: str) -> bool:
+    with suppress(requests.ConnectionError):
+        return requests.get(url, timeout=60).ok
+    return False
 
 
 def test_what_failed_has_failed(jobs: Mapping[str, Runs]) -> None:
