@@ -100,10 +100,10 @@ def serving(runs: Runs) -> dict[str, Any]:
 def real(folder: Path, *, runs: int) -> dict[str, Any]:
     """The figures of the real model."""
     local_smollm2.make(folder)
-    trained = training(local_smollm2.compared(folder, runs=runs))
     learned = local_smollm2.learned(folder)
-    needed = memory({"lora": learned, **local_smollm2.memory(folder)})
-    found = trained | learning(learned) | needed | serving(local_smollm2.served(folder, runs=runs))
+    found = learning(learned) | memory({"lora": learned, **local_smollm2.memory(folder)})
+    found |= serving(local_smollm2.served(folder, runs=runs))
+    found |= training(local_smollm2.compared(folder, runs=runs))
     return {f"smollm2_{name}": value for name, value in found.items()}
 
 
