@@ -20,7 +20,7 @@ from local_runs import call
 ROWS: Final = 32
 """Of the tiny facts, of 50 tokens each with what SmolLM2's template puts before them."""
 LONG_ROWS: Final = 12
-"""As few as a job may have, and two."""
+"""A job refuses fewer than ten."""
 HELD_OUT: Final = 12
 QUESTIONS: Final = 8
 RATE: Final = 5e-4
