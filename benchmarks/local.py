@@ -19,7 +19,7 @@ what exactly is run.
   ``memory``: the share of the peak that was estimated, for each.
 - ``serve_tokens_per_s_1``, ``_8``: served tokens a second by the clock on the wall, one question at a time and eight;
   ``mlflow_...``: by MLflow's server. ``..._per_cpu_s_...``: for each second of the processor that the server took.
-- ``smollm2_...``: the same on a real chat model, by the part ``real`` alone (``local_smollm2.py``). It wants 6 GB,
+- ``smollm2_...``: the same on a real chat model, by the part ``real`` alone (``local_smollm2.py``). It wants 5 GB,
   a quarter of an hour, and two packages more, which it names where they are missing.
 """
 
