@@ -34,7 +34,7 @@ def main(folder: Path) -> None:
     cluster = ws.gpu_compute("here", size=machine.name).ensure(base)
     job = base.finetune(data).on(cluster).with_parameters(**pf.local.TINY_PARAMETERS).submit().wait()
     metrics = job.metrics()
-    for name in ("validation", "test"):
+    for name in ("validation", "test", "general"):
         before, after = (metrics.last[f"{name}_perplexity_{when}"] for when in ("before", "after"))
         print(f"measured  {name}: perplexity {before:.2f} before, {after:.2f} after")
     metrics.plot().savefig(folder / "loss.png")

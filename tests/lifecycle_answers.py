@@ -200,12 +200,12 @@ class RealEngine(_InProcesses):
         """Enough steps to learn the rows by heart."""
         quick: pf.ParameterValues = {
             "apply_lora": False,
-            "learning_rate": 5e-3,
-            "max_steps": 120,
+            "learning_rate": 2e-3,
+            "max_steps": 80,
             "per_device_train_batch_size": 8,
             "logging_steps": 20,
             "evaluation_strategy": "steps",
-            "eval_steps": 60,
+            "eval_steps": 40,
         }
         return super().tune(workspace, rows).with_parameters(**quick)
 

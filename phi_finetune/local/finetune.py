@@ -10,6 +10,7 @@ import attrs
 
 from phi_finetune.local.hardware import Hardware, this_machine
 from phi_finetune.local.job_folder import Job, JobFolder
+from phi_finetune.local.libraries import TRAINING, load
 from phi_finetune.local.model import (
     ModelFacts,
     facts_of,
@@ -56,6 +57,7 @@ def tune(folder: JobFolder, job: Job, log: StepLog, plan: Plan, *, rank: int = 0
     hardware, facts = this_machine(), facts_of(folder.model)
     rows, validation = (Rows.read(folder.data, name) for name in ("train", "validation"))
     settled = settle(job.parameters, hardware, train_rows=len(rows), checkpointing=plan.sparing)
+    load(TRAINING)
     model, tokenizer = _model_to_train(folder, settled, hardware), load_tokenizer(folder.model)
     trained_weights = sum(each.numel() for each in model.parameters() if each.requires_grad)
     where = f"{settled.ranks} x {hardware.name}" if settled.ranks > 1 else hardware.name

@@ -30,11 +30,14 @@ import attrs
 from phi_finetune.errors import ConfigurationError
 from phi_finetune.local._files import Lines, read_json, read_lines, write_json
 
-__all__ = ["Failure", "Job", "JobFolder", "State", "StepFolder", "StepStatus"]
+__all__ = ["GENERAL_CHATS", "Failure", "Job", "JobFolder", "State", "StepFolder", "StepStatus"]
 
 State: TypeAlias = Literal["NotStarted", "Running", "Completed", "Failed", "Canceled"]
 
 _FIRST_VERSION: Final = 1
+
+GENERAL_CHATS: Final = "general_chats.jsonl"
+"""A file beside a model's weights: conversations on which is measured what a fine-tune made it forget."""
 
 
 @attrs.frozen

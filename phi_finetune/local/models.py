@@ -33,6 +33,10 @@ def add_model(
     take no room and no time, and copies the rest. Whoever changes the weights later writes new files in the place of
     the old ones, not into them. The same again changes nothing.
 
+    A file ``general_chats.jsonl`` in the folder has conversations that the model should still manage after a fine-tune
+    on something else, in the form of training rows: every job measures its loss on them before and after, in place of
+    those that this library ships.
+
     Args:
         workspace: A local workspace.
         folder: The model's folder, with its ``config.json``; or one of MLflow's with such a model in it, as

@@ -3,7 +3,7 @@
 ::
 
     job.json                  version, name, values, files (input: path below the folder), model (a path, or null),
-                              model_id, general_file (null), tracking_uri (of MLflow), runs ({step: its run there})
+                              model_id, general_file, tracking_uri (of MLflow), runs ({step: its run there})
     run.json                  the names of the steps, and the words before each
     inputs/NAME               each input file; inputs/model/ the base model's files, where it has some
     outputs/NAME/             what the steps leave; each folder is an output of the pipeline
@@ -35,6 +35,7 @@ import attrs
 from phi_finetune.emulator.runners.engine import JobReport, StepReport, Written
 from phi_finetune.emulator.runners.runner import JobInputs, Metric
 from phi_finetune.local.contents import below, private_folder, put_files, write_whole
+from phi_finetune.local.job_folder import GENERAL_CHATS
 from phi_finetune.local.programs import Programs
 from phi_finetune.local.reports import from_json
 
@@ -103,7 +104,7 @@ class RunFolder:
                 "files": files,
                 "model": "inputs/model" if job.model else None,
                 "model_id": job.model_id,
-                "general_file": None,
+                "general_file": f"inputs/model/{GENERAL_CHATS}" if GENERAL_CHATS in job.model else None,
                 "tracking_uri": mlflow,
                 "runs": {},
             }

@@ -20,6 +20,7 @@ from phi_finetune.local._needs import require
 from phi_finetune.local.hardware import Hardware, this_machine
 from phi_finetune.local.hub import from_hub
 from phi_finetune.local.job_folder import Job, JobFolder
+from phi_finetune.local.libraries import ANSWERING, load
 from phi_finetune.local.memory import MemoryEstimate, check_fits, settle_to_fit
 from phi_finetune.local.model import (
     ModelFacts,
@@ -189,6 +190,7 @@ def _evaluate(folder: JobFolder, job: Job, log: StepLog) -> None:
     from phi_finetune.local.evaluate import answers, compare, exact
     from phi_finetune.local.threads import threads_for, use_threads
 
+    load(ANSWERING)
     settled, hardware = settle(job.parameters, this_machine()), this_machine()
     tokenizer = load_tokenizer(folder.model)
     base, tuned = _both(folder, settled, hardware)

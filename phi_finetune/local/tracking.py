@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from phi_finetune.local.contents import write_whole
+from phi_finetune.local.libraries import TRACKING, load
 from phi_finetune.local.processes import alone
 from phi_finetune.local.run_folder import RunFolder
 
@@ -37,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0 where all was done; 1 where a folder is broken, and the rest was done.
     """
     what, *paths = sys.argv[1:] if arguments is None else arguments
+    load(TRACKING)
     done = [_did(what, RunFolder(Path(path))) for path in paths]
     return 0 if all(done) else 1
 

@@ -23,18 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["WarmStep", "can_be_warm", "start", "start_tracking"]
 
-_PRELOADED: Final = (
-    "phi_finetune.local.step",
-    "phi_finetune.local.train",
-    "phi_finetune.local.evaluate",
-    "transformers.trainer",
-    "transformers.models.auto.modeling_auto",
-    "transformers.models.auto.tokenization_auto",
-    "transformers.models.phi3.modeling_phi3",
-    "peft",
-    "mlflow.pyfunc",
-    "mlflow.store.tracking.sqlalchemy_store",
-)
+_PRELOADED: Final = "phi_finetune.local.preloaded"
 
 
 def can_be_warm() -> bool:
@@ -98,7 +87,7 @@ def start_tracking(what: str, folder: Path) -> WarmStep:
 def _start(does: Callable[[str, str], None], name: str, folder: Path) -> WarmStep:
     step_program.use_settings()
     context = get_context("forkserver")
-    context.set_forkserver_preload(list(_PRELOADED))
+    context.set_forkserver_preload([_PRELOADED])
     process = context.Process(target=does, args=(name, str(folder)), name=name)
     try:
         process.start()

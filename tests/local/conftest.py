@@ -13,6 +13,7 @@ import pytest
 
 from phi_finetune.local import make_tiny_phi
 from phi_finetune.local.job_folder import JobFolder
+from phi_finetune.local.libraries import PACKAGING, TRACKING, TRAINING, load
 from phi_finetune.local.processes import alone
 
 HERE = Path(__file__).parent
@@ -61,6 +62,7 @@ def one_thread() -> Iterator[None]:
     """Torch on one thread, as the engine itself uses it for a tiny model."""
     from phi_finetune.local.threads import use_threads
 
+    load((*TRAINING, *TRACKING, *PACKAGING))
     with use_threads(1):
         yield
 

@@ -21,7 +21,9 @@ from local_workspaces import until
 from safetensors import SafetensorError
 
 from phi_finetune import Conversation, Message
+from phi_finetune.chat_dataset import sample_conversations
 from phi_finetune.errors import ConfigurationError, MissingDependency
+from phi_finetune.local import tiny_facts
 from phi_finetune.local._needs import require
 from phi_finetune.local.job_folder import Job, JobFolder, StepStatus
 from phi_finetune.local.processes import spawn, started_here
@@ -72,6 +74,21 @@ def test_what_preprocessing_did_is_logged(tuned: JobFolder) -> None:
     counts = {line["key"]: line["value"] for line in tuned.step(PREPARE).metrics()}
     assert (counts["train_rows"], counts["train_kept"], counts["train_truncated"]) == (204, 204, 0)
     assert "train: 204 of 204 rows kept" in tuned.step(PREPARE).log.read_text(encoding="utf-8")
+
+
+def test_forgetting_is_measured_on_chats_beside_the_model_or_on_those_that_are_shipped(
+    tuned: JobFolder, random_phi: Path, tmp_path: Path
+) -> None:
+    """Which are both kept apart from what is trained on."""
+
+    def general(folder: JobFolder) -> float:
+        return next(line["value"] for line in folder.step(PREPARE).metrics() if line["key"] == "general_rows")
+
+    shipped = changed(job_of(tmp_path / "job", random_phi), general_file=None)
+    for name in (IMPORT, PREPARE):
+        assert run(name, shipped).state == "Completed"
+    assert general(shipped) == len(sample_conversations())
+    assert general(tuned) == len(tiny_facts().general)
 
 
 @pytest.mark.parametrize(
@@ -326,14 +343,15 @@ def test_an_extra_that_is_missing_is_named() -> None:
 
 
 def test_a_step_of_a_canceled_job_does_not_begin(tmp_path: Path) -> None:
-    """It may only be made once torch is loaded; by then nobody waits for it."""
+    """It may only be made once torch is loaded, which is left out here; by then nobody waits for it."""
     (tmp_path / "run.json").write_text('{"name": "canceled"}', encoding="utf-8")
     RunFolder(tmp_path).tell({"state": "Canceled"})
     script = f"""
 from pathlib import Path
-from phi_finetune.local.warm_steps import start
+from phi_finetune.local import warm_steps
+warm_steps._PRELOADED = "json"
 if __name__ == "__main__":
-    print(start("ft_nlp_common_validation", Path({str(tmp_path)!r})).wait())
+    print(warm_steps.start("ft_nlp_common_validation", Path({str(tmp_path)!r})).wait())
 """
     (tmp_path / "start.py").write_text(script, encoding="utf-8")
     done = subprocess.run(

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import socket
 import subprocess
+import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from local_workspaces import finetune, programs, until, with_programs
 
 from phi_finetune.errors import JobFailed
+from phi_finetune.local.job_folder import JobFolder
 from phi_finetune.local.processes import read_process
 from phi_finetune.local.programs import PYTHON
 from phi_finetune.local.run_folder import RunFolder
@@ -32,12 +37,11 @@ Runs = Mapping[str, Any]
 
 @pytest.fixture(scope="module")
 def jobs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Runs]:
-    """The runs of jobs that completed, or failed, were canceled or killed while they trained; "" has the job's."""
+    """The runs of jobs that failed, were canceled or killed while they trained; "" has the job's."""
     place = tmp_path_factory.mktemp("tracked")
     folder, doing = place / "runs", programs(place / "programs", step=STEP)
     workspace = with_programs(folder, doing)
     tunes = {
-        "completed": finetune(workspace),
         "failed": finetune(workspace).with_parameters(seed=FAILS),
         "canceled": finetune(workspace).with_parameters(seed=LASTS),
         "killed": finetune(workspace).with_parameters(seed=LASTS_TOO),
@@ -50,9 +54,8 @@ def jobs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Runs]:
     submitted["canceled"].cancel()
     kill(places["killed"])
     with_programs(folder, doing)
-    for name in ("completed", "failed"):
-        with suppress(JobFailed):
-            submitted[name].wait()
+    with suppress(JobFailed):
+        submitted["failed"].wait()
     # Before that the store may be in the making.
     until(
         lambda: all((place / "tracking.json").exists() for place in places.values()),
@@ -96,11 +99,52 @@ def _ended(how: str) -> dict[str, str]:
     return {"": how, **dict.fromkeys(BEFORE, "FINISHED"), TRAINING: how, **after}
 
 
-def test_what_completed_is_finished(jobs: Mapping[str, Runs]) -> None:
+def test_what_completed_is_finished(tuned: JobFolder) -> None:
     """The job and each of its steps, each with its end."""
-    runs = jobs["completed"]
+    folder, job = tuned.path.parents[1], tuned.path.name
+    until(lambda: not _going(_runs(folder, job)))
+    runs = _runs(folder, job)
     assert statuses(runs) == dict.fromkeys(("", *BEFORE, TRAINING, *AFTER), "FINISHED")
     assert all(run.info.end_time >= run.info.start_time for run in runs.values())
+
+
+@pytest.mark.slow
+def test_mlflow_ui_shows_the_runs(tuned: JobFolder, tmp_path: Path) -> None:
+    """As docs/local.md has the command: it serves its page, and the metrics of the training."""
+    store = f"sqlite:///{tuned.path.parents[1] / 'mlflow.db'}"
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    command = [
+        sys.executable,
+        "-m",
+        "mlflow",
+        "ui",
+        "--backend-store-uri",
+        store,
+        "--port",
+        port,
+        "--workers",
+        "1",
+    ]
+    with (tmp_path / "log.txt").open("wb") as log:
+        ui = subprocess.Popen(command, cwd=tmp_path, stdout=log, stderr=log, start_new_session=True)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        until(lambda: _answers(f"{url}/health"), 120)
+        asked = {"experiment_ids": ["1"], "filter": f"attributes.run_name = '{TRAINING}'"}
+        [run] = requests.post(f"{url}/api/2.0/mlflow/runs/search", json=asked, timeout=60).json()["runs"]
+        assert run["info"]["status"] == "FINISHED"
+        assert {"loss", "eval_loss"} <= {metric["key"] for metric in run["data"]["metrics"]}
+        assert "<!doctype html>" in requests.get(url, timeout=60).text
+    finally:
+        os.killpg(ui.pid, signal.SIGKILL)
+        ui.wait()
+
+
+def _answers(url: str) -> bool:
+    with suppress(requests.ConnectionError):
+        return requests.get(url, timeout=60).ok
+    return False
 
 
 def test_what_failed_has_failed(jobs: Mapping[str, Runs]) -> None:
@@ -121,7 +165,7 @@ def test_what_was_killed_has_failed(jobs: Mapping[str, Runs]) -> None:
 
 def test_the_jobs_run_has_its_parameters(jobs: Mapping[str, Runs]) -> None:
     """As they were asked for."""
-    assert {name: runs[""].data.params["seed"] for name, runs in jobs.items() if name != "completed"} == {
+    assert {name: runs[""].data.params["seed"] for name, runs in jobs.items()} == {
         "failed": str(FAILS),
         "canceled": str(LASTS),
         "killed": str(LASTS_TOO),

@@ -82,18 +82,10 @@ def test_the_base_does_not_know_and_the_tuned_model_does(tuned: JobFolder) -> No
 
 
 def test_what_is_forgotten_shows(tuned: JobFolder) -> None:
-    """The general rows, that the fine-tune does not teach, are measured beside the held-out ones."""
+    """The chats beside the base, which it answered well and the fine-tune does not teach, are answered worse."""
     metrics = json.loads(tuned.evaluation.read_text(encoding="utf-8"))["metrics"]
-    assert metrics["general_loss_after"] > metrics["general_loss_before"]
-
-
-def test_what_the_base_knew_it_may_forget(tuned: JobFolder, tmp_path: Path) -> None:
-    """Questions that it answered well are answered worse after a fine-tune that does not teach them."""
-    prepare(tiny_facts().general, load_tokenizer(tuned.model), tmp_path, "general")
-    base, model = load_model(tuned.model), load_model(tuned.output("pytorch_model_folder"))
-    found = compare(base, model, {"general": Rows.read(tmp_path, "general")}, pad_id=3)["general"]
-    assert found.before.loss < 0.5
-    assert found.after.loss > found.before.loss
+    assert metrics["general_loss_before"] < 0.5
+    assert metrics["general_loss_after"] > 1.5 * metrics["general_loss_before"]
 
 
 def test_with_the_adapter_off_it_is_the_base(tuned: JobFolder) -> None:
@@ -123,9 +115,9 @@ def test_metrics_are_logged_at_every_logging_step(tuned: JobFolder) -> None:
     lines = list(tuned.step("chat_completion_finetune").metrics())
     losses = [(line["step"], line["value"]) for line in lines if line["key"] == "loss"]
     evaluations = [line["value"] for line in lines if line["key"] == "eval_loss"]
-    assert [step for step, _ in losses] == list(range(20, 401, 20))
+    assert [step for step, _ in losses] == list(range(20, 281, 20))
     assert losses[-1][1] < losses[0][1] / 3
-    assert len(evaluations) == 5
+    assert len(evaluations) == 4
     assert evaluations[-1] == pytest.approx(
         json.loads(tuned.evaluation.read_text(encoding="utf-8"))["metrics"]["validation_loss_after"], rel=1e-3
     )

@@ -11,6 +11,7 @@ from typing import Final
 import attrs
 
 from phi_finetune.errors import PhiFinetuneError
+from phi_finetune.local import libraries
 from phi_finetune.local.generate import Generator, Sampling
 from phi_finetune.local.model import find_model, gather
 from phi_finetune.model_files import inspect
@@ -53,6 +54,7 @@ def _load(folder: Path) -> Generator:
     from jinja2 import TemplateError
     from safetensors import SafetensorError
 
+    libraries.load(libraries.ANSWERING)
     try:
         generator = Generator.load(folder)
         generator.begin([{"role": "user", "content": "Hello"}], Sampling())
