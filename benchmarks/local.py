@@ -19,6 +19,8 @@ what exactly is run.
   ``memory``: the share of the peak that was estimated, for each.
 - ``serve_tokens_per_s_1``, ``_8``: served tokens a second by the clock on the wall, one question at a time and eight;
   ``mlflow_...``: by MLflow's server. ``..._per_cpu_s_...``: for each second of the processor that the server took.
+- ``smollm2_...``: the same on a real chat model, by the part ``real`` alone (``local_smollm2.py``). It wants 5 GB,
+  a quarter of an hour, and two packages more, which it names where they are missing.
 """
 
 from __future__ import annotations
@@ -33,9 +35,12 @@ from typing import Any, Final, TypeAlias
 
 import local_learning
 import local_serving
+import local_smollm2
 import local_training
 
 PARTS: Final = ("training", "learning", "memory", "serving")
+REAL: Final = "real"
+"""The part that wants packages of its own, and minutes."""
 Runs: TypeAlias = Mapping[str, Sequence[Mapping[str, float]]]
 
 
@@ -54,6 +59,7 @@ def training(runs: Runs) -> dict[str, Any]:
         "matched": ("train", "trl_matched"),
         "mixed": ("mixed", "trl_matched"),
     }
+    pairs = {name: pair for name, pair in pairs.items() if " ".join(pair) in runs}
     whole = ("prepare_cpu", "train_cpu")
     return {
         **{f"speed_vs_trl_{name}": ratio(*pair, "train_cpu") for name, pair in pairs.items()},
@@ -87,13 +93,24 @@ def serving(runs: Runs) -> dict[str, Any]:
         for server, prefix in (("ours", "serve"), ("mlflow", "mlflow")):
             for at_once in local_serving.AT_ONCE:
                 speeds = [run["tokens"] / run[seconds] for run in runs[f"{server} {at_once}"]]
-                found[f"{prefix}_{name}_{at_once}"] = round(statistics.median(speeds))
+                found[f"{prefix}_{name}_{at_once}"] = round(statistics.median(speeds), 1)
     return found
+
+
+def real(folder: Path, *, runs: int) -> dict[str, Any]:
+    """The figures of the real model."""
+    local_smollm2.make(folder)
+    learned = local_smollm2.learned(folder)
+    found = learning(learned) | memory({"lora": learned, **local_smollm2.memory(folder)})
+    found |= serving(local_smollm2.served(folder, runs=runs))
+    found |= training(local_smollm2.compared(folder, runs=runs))
+    return {f"smollm2_{name}": value for name, value in found.items()}
 
 
 def measured(folder: Path, *, parts: Sequence[str], runs: int, epochs: int) -> dict[str, Any]:
     """All figures of these parts."""
-    local_training.make(folder)
+    if set(PARTS) & set(parts):
+        local_training.make(folder)
     found: dict[str, Any] = {"runs": runs, "epochs": epochs}
     memories = {}
     if "training" in parts:
@@ -107,6 +124,8 @@ def measured(folder: Path, *, parts: Sequence[str], runs: int, epochs: int) -> d
     if "serving" in parts:
         questions = local_training.questions(folder)
         found |= serving(local_serving.served(folder / "learned", questions, runs=runs))
+    if REAL in parts:
+        found |= real(folder / "smollm2", runs=runs)
     return found
 
 
@@ -127,7 +146,7 @@ def main() -> None:
     )
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=4)
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--parts", nargs="+", choices=(*PARTS, REAL), default=PARTS)
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

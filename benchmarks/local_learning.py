@@ -10,6 +10,7 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 from local_runs import call, peak_of
@@ -22,16 +23,17 @@ _QUICK: Final = {
     "evaluation_strategy": "disable",
     "learning_rate": 1e-4,
 }
+LORA: Final = {"apply_lora": True, "lora_r": 16, "lora_alpha": 32}
 LARGER: Final = {"hidden": 512, "layers": 8, "heads": 8}
 """The model whose memory is measured: 27 million random weights."""
 
 
-def learned(folder: Path) -> dict[str, float]:
-    """A whole job with the parameters of the tiny model: its losses, its answers, and its memory."""
+def learned(folder: Path, changed: Mapping[str, Any] = MappingProxyType({})) -> dict[str, float]:
+    """A whole job with the parameters of the tiny model, or changed ones: its losses, its answers, and its memory."""
     from phi_finetune.local import TINY_PARAMETERS
     from phi_finetune.local.steps import STEPS
 
-    job = _job(folder, "learned", folder / "base", TINY_PARAMETERS, rows="train")
+    job = _job(folder, "learned", folder / "base", {**TINY_PARAMETERS, **changed}, rows="train")
     peaks = {name: peak_of(_command(name, job)) for name in STEPS}
     found = json.loads((job / "evaluation.json").read_text(encoding="utf-8"))["metrics"]
     return {
@@ -46,16 +48,23 @@ def learned(folder: Path) -> dict[str, float]:
 def memory(folder: Path) -> dict[str, dict[str, float]]:
     """The estimated and the measured bytes of fine-tunes of the larger model, by what sets them apart."""
     call(__file__, "making_larger", {"folder": str(folder)})
-    lora = {"apply_lora": True, "lora_r": 16, "lora_alpha": 32}
-    plans = {"larger lora": ("long", lora), "larger full": ("long", {}), "larger full short": ("train", {})}
+    plans = {"larger lora": ("long", LORA), "larger full": ("long", {}), "larger full short": ("train", {})}
+    found = peaks_of(folder, folder / "larger", plans)
+    found["larger full checkpointing"] = call(__file__, "sparing", {"job": str(folder / "larger full")})
+    return found
+
+
+def peaks_of(
+    folder: Path, model: Path, plans: Mapping[str, tuple[str, Mapping[str, Any]]]
+) -> dict[str, dict[str, float]]:
+    """The estimated and the measured bytes of a model's fine-tunes, by name; a plan is rows and parameters."""
     found = {}
     for name, (rows, values) in plans.items():
-        job = _job(folder, name, folder / "larger", {**_QUICK, **values}, rows=rows)
+        job = _job(folder, name, model, {**_QUICK, **values}, rows=rows)
         for step in _FIRST:
             peak_of(_command(step, job))
         peak = peak_of(_command(_FINETUNE, job))
         found[name] = {"estimate": _metric(job, "estimated_memory_bytes"), "peak": peak}
-    found["larger full checkpointing"] = call(__file__, "sparing", {"job": str(folder / "larger full")})
     return found
 
 
@@ -104,7 +113,9 @@ def _job(folder: Path, name: str, model: Path, values: Mapping[str, Any], *, row
     held_out = str(folder / "validation.jsonl")
     files = {"train_file_path": str(folder / f"{rows}.jsonl"), "validation_file_path": held_out}
     files["test_file_path"] = held_out
-    return JobFolder.create(folder / name, Job(name, values, files, str(model), "tiny")).path
+    # No figure is of the general rows, and those that the library ships take a real model minutes.
+    job = Job(name, values, files, str(model), "tiny", general_file=held_out)
+    return JobFolder.create(folder / name, job).path
 
 
 def _command(step: str, job: Path) -> list[str]:

@@ -26,7 +26,7 @@ import requests
 from local_runs import SETTINGS
 
 AT_ONCE: Final = (1, 8)
-_ROUNDS: Final = 4
+ROUNDS: Final = 4
 """How often all questions are asked."""
 _MOST_TOKENS: Final = 64
 _KEY: Final = "a-key-for-a-benchmark"
@@ -40,7 +40,9 @@ class NotUp(Exception):
     """A server did not come up."""
 
 
-def served(job: Path, questions: Sequence[str], *, runs: int) -> dict[str, list[dict[str, float]]]:
+def served(
+    job: Path, questions: Sequence[str], *, runs: int, rounds: int = ROUNDS
+) -> dict[str, list[dict[str, float]]]:
     """The tokens, the seconds, and the server's processor seconds of every run, by ``SERVER AT_ONCE``."""
     model, count = job / "outputs" / "mlflow_model_folder", _tokens_of(job)
     found: dict[str, list[dict[str, float]]] = {}
@@ -49,7 +51,7 @@ def served(job: Path, questions: Sequence[str], *, runs: int) -> dict[str, list[
         for name, server in (("ours", ours), ("mlflow", mlflow)):
             with server(model) as (ask, process):
                 for at_once in AT_ONCE:
-                    answers, run = _timed(ask, process, questions, at_once)
+                    answers, run = _timed(ask, process, list(questions) * rounds, at_once)
                     texts.setdefault(name, answers)
                     run["tokens"] = sum(map(count, answers))
                     found.setdefault(f"{name} {at_once}", []).append(run)
@@ -66,7 +68,7 @@ def _tokens_of(job: Path) -> Callable[[str], int]:
 
 
 def _timed(
-    ask: Ask, process: psutil.Process, questions: Sequence[str], at_once: int
+    ask: Ask, process: psutil.Process, asked: Sequence[str], at_once: int
 ) -> tuple[list[str], dict[str, float]]:
     with contextlib.ExitStack() as stack:
         sessions = [stack.enter_context(requests.Session()) for _ in range(at_once)]
@@ -75,9 +77,7 @@ def _timed(
         def all_of(number: int) -> list[str]:
             return [ask(sessions[number], question) for question in asked[number::at_once]]
 
-        asked = list(questions)[:at_once]
-        list(pool.map(all_of, range(at_once)))  # the first answers take longer
-        asked = list(questions) * _ROUNDS
+        list(pool.map(ask, sessions, asked))  # the first answers take longer
         cpu, started = _cpu(process), time.perf_counter()
         parts = list(pool.map(all_of, range(at_once)))
         run = {"seconds": time.perf_counter() - started, "cpu": _cpu(process) - cpu}

@@ -12,7 +12,7 @@ import json
 import random
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -39,7 +39,8 @@ MARKED: Final = """{%- for turn in messages -%}
 """Phi-3's chat template with the marks that TRL's ``assistant_only_loss`` goes by, on the tokens that ours trains."""
 
 Given: TypeAlias = Mapping[str, Any]
-"""What a run is given: the folder of the model, the file of rows, that of the held-out ones, the epochs."""
+"""What a run is given: the folder of the model, the file of rows, that of the held-out ones, the epochs, the rate, and
+the marked chat template."""
 
 
 def write_rows(folder: Path, base: Path) -> None:
@@ -47,15 +48,16 @@ def write_rows(folder: Path, base: Path) -> None:
     from phi_finetune.local import tiny_facts
 
     facts = tiny_facts()
-    every = {
-        "train": facts.train,
-        "validation": facts.validation,
-        "mixed": tuple(talks(base, 240, shortest=20)),
-        "long": tuple(talks(base, 24, shortest=460)),
-    }
-    for name, chosen in every.items():
-        lines = [json.dumps({"messages": [_turn(turn) for turn in talk.messages]}) for talk in chosen]
-        (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_lines(folder / "train.jsonl", facts.train)
+    write_lines(folder / "validation.jsonl", facts.validation)
+    write_lines(folder / "mixed.jsonl", talks(base, 240, shortest=20))
+    write_lines(folder / "long.jsonl", talks(base, 24, shortest=460))
+
+
+def write_lines(path: Path, chosen: Iterable[Any]) -> None:
+    """Write conversations as JSON lines."""
+    lines = [json.dumps({"messages": [_turn(turn) for turn in talk.messages]}) for talk in chosen]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def _turn(turn: Any) -> dict[str, str]:
@@ -97,7 +99,7 @@ def ours(given: Given) -> dict[str, float]:
         **_lora_values(),
         "num_train_epochs": given["epochs"],
         "per_device_train_batch_size": BATCH,
-        "learning_rate": RATE,
+        "learning_rate": given["rate"],
         "seed": SEED,
     }
     settled = settle(values, hardware)
@@ -143,7 +145,7 @@ def trl(given: Given, *, template: str | None = None, **settings: Any) -> dict[s
         output_dir=str(scratch / "checkpoints"),
         num_train_epochs=given["epochs"],
         per_device_train_batch_size=BATCH,
-        learning_rate=RATE,
+        learning_rate=given["rate"],
         seed=SEED,
         use_cpu=True,
         dataloader_pin_memory=False,
@@ -178,7 +180,9 @@ def trl_float32(given: Given) -> dict[str, float]:
 
 def trl_matched(given: Given) -> dict[str, float]:
     """With what ours has: 32 bits, activations kept, loss on the assistant's tokens."""
-    return trl(given, template=MARKED, bf16=False, gradient_checkpointing=False, assistant_only_loss=True)
+    return trl(
+        given, template=given["marked"], bf16=False, gradient_checkpointing=False, assistant_only_loss=True
+    )
 
 
 def held_out_loss(model: Any, given: Given, tokenizer: Any) -> float:
@@ -231,27 +235,39 @@ def questions(folder: Path) -> list[str]:
 
 
 def compared(folder: Path, *, epochs: int, runs: int) -> dict[str, list[dict[str, float]]]:
-    """Every way on the same rows, taking turns, so many times; the runs of each, by ``ROWS WAY``."""
-    found: dict[str, list[dict[str, float]]] = {}
+    """Every way with the tiny model on the same rows; the runs of each, by ``ROWS WAY``."""
     plan = [
         ("train", ("ours", *WAYS_OF_TRL), epochs),
         ("mixed", ("ours", "trl_matched"), max(1, epochs // 4)),
     ]
+    return taking_turns(folder, plan, runs=runs, rate=RATE, marked=MARKED)
+
+
+def taking_turns(
+    folder: Path, plan: Sequence[tuple[str, Sequence[str], int]], *, runs: int, rate: float, marked: str
+) -> dict[str, list[dict[str, float]]]:
+    """What a plan says, so many times; the runs of each way, by ``ROWS WAY``.
+
+    The plan is rows, ways, epochs; ``marked`` is the model's chat template with marks, as ``MARKED`` is.
+    """
+    found: dict[str, list[dict[str, float]]] = {}
+    settings = {"rate": rate, "marked": marked}
     for _ in range(runs):
         for rows, ways, count in plan:
             for way in ways:
-                found.setdefault(f"{rows} {way}", []).append(_run(folder, rows, way, count))
+                run = _run(folder, rows, way, {**settings, "epochs": count})
+                found.setdefault(f"{rows} {way}", []).append(run)
     return found
 
 
-def _run(folder: Path, rows: str, way: str, epochs: int) -> dict[str, float]:
+def _run(folder: Path, rows: str, way: str, settings: Given) -> dict[str, float]:
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         given = {
             "base": str(folder / "base"),
             "rows": str(folder / f"{rows}.jsonl"),
             "held_out": str(folder / "validation.jsonl"),
-            "epochs": epochs,
             "scratch": scratch,
+            **settings,
         }
         found: dict[str, float] = call(__file__, way, given)
         return found

@@ -6,87 +6,34 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import attrs
 import pytest
 import requests
+from local_servers import KEY, Running, serving, start
 from local_workspaces import until
 
-from phi_finetune.local import Programs
-
-KEY = "a-key-of-the-server"
 LONG = 480
 """Tokens that take a while; the model's context has 512."""
 TALKS = [[{"role": "user", "content": f"Say {'much ' * number}about {number}."}] for number in range(8)]
 
 
-@attrs.define
-class Running:
-    """A server that runs."""
-
-    folder: Path
-    process: subprocess.Popen[bytes]
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{(self.folder / 'port').read_text()}"
-
-    @property
-    def log(self) -> str:
-        return (self.folder / "log.txt").read_text()
-
-    def post(self, path: str, body: Any, *, key: str = KEY, stream: bool = False) -> requests.Response:
-        return requests.post(
-            self.url + path, json=body, headers={"Authorization": f"Bearer {key}"}, stream=stream, timeout=60
-        )
-
-    def chat(self, talk: list[dict[str, str]], *, stream: bool = False, **more: Any) -> requests.Response:
-        body = {"messages": talk, "temperature": 0, "max_tokens": 24, "stream": stream, **more}
-        return self.post("/v1/chat/completions", body, stream=stream)
-
-    def healthy(self) -> bool:
-        assert self.process.poll() is None, self.log
-        return (self.folder / "port").exists() and requests.get(self.url + "/health", timeout=60).ok
-
-
-def start(folder: Path, model: Path, at_a_time: int = 8, timeout: str = "PT60S") -> Running:
-    """Start the program, as the process that looks after a server does."""
-    folder.mkdir()
-    (folder / "model").symlink_to(model)
-    settings = {"maxConcurrentRequestsPerInstance": at_a_time, "requestTimeout": timeout}
-    (folder / "server.json").write_text(json.dumps({"deployment": "blue", "key": KEY, "settings": settings}))
-    with (folder / "log.txt").open("ab") as log:
-        command = [*Programs().server, str(folder)]
-        return Running(folder, subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT))
-
-
-def serving(folder: Path, model: Path, at_a_time: int = 8, timeout: str = "PT60S") -> Iterator[Running]:
-    """A server that has come up."""
-    running = start(folder, model, at_a_time, timeout)
-    try:
-        until(running.healthy)
-        yield running
-    finally:
-        running.process.kill()
-        running.process.wait()
-
-
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, random_phi: Path) -> Iterator[Running]:
     """One that takes sixteen requests, and has time."""
-    yield from serving(tmp_path_factory.mktemp("roomy") / "server", random_phi)
+    with serving(tmp_path_factory.mktemp("roomy") / "server", random_phi) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
 def narrow(tmp_path_factory: pytest.TempPathFactory, random_phi: Path) -> Iterator[Running]:
     """One that takes two requests, and has a second for each."""
-    yield from serving(tmp_path_factory.mktemp("narrow") / "server", random_phi, 1, "PT1S")
+    with serving(tmp_path_factory.mktemp("narrow") / "server", random_phi, 1, "PT1S") as running:
+        yield running
 
 
 def azure(talk: Any, **parameters: Any) -> dict[str, Any]:
@@ -340,7 +287,7 @@ def test_a_request_that_reaches_it_directly_counts(server: Running) -> None:
 
 def test_it_ends_in_the_middle_of_an_answer(tmp_path: Path, random_phi: Path) -> None:
     """Within two seconds of being told, as a program that did what it should."""
-    for running in serving(tmp_path / "server", random_phi):
+    with serving(tmp_path / "server", random_phi) as running:
         stream = running.chat(TALKS[0], stream=True, max_tokens=LONG)
         running.process.send_signal(signal.SIGTERM)
         assert running.process.wait(2) == 0
