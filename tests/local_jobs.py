@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -37,18 +38,20 @@ MLFLOW = """
 import sys
 sys.modules["phi_finetune"] = None
 import json, mlflow, pandas
-folder, questions = sys.argv[1], json.loads(sys.argv[2])
-talks = [[{"role": "user", "content": question}] for question in questions]
-model = mlflow.pyfunc.load_model(folder)
-said = model.predict(pandas.DataFrame({"messages": talks}), params={"temperature": 0.0, "max_new_tokens": 16})
-print(json.dumps(list(said)))
+said = []
+for folder, questions in json.loads(sys.argv[1]):
+    talks = pandas.DataFrame({"messages": [[{"role": "user", "content": question}] for question in questions]})
+    way = {"temperature": 0.0, "max_new_tokens": 16}
+    said.append(list(mlflow.pyfunc.load_model(folder).predict(talks, params=way)))
+print(json.dumps(said))
 """
 
 
-def answers_of_mlflow(folder: Path, *questions: str) -> list[str]:
-    """What a model says in a process that has MLflow, and cannot import this library."""
-    command = [sys.executable, "-W", "ignore", "-c", MLFLOW, str(folder), json.dumps(questions)]
+def answers_of_mlflow(*asked: tuple[Path, Sequence[str]]) -> list[list[str]]:
+    """What models answer, each to its questions, in a process that has MLflow and cannot import this library."""
+    given = json.dumps([(str(folder), list(questions)) for folder, questions in asked])
+    command = [sys.executable, "-W", "ignore", "-c", MLFLOW, given]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    answers: list[str] = json.loads(done.stdout.splitlines()[-1])
+    answers: list[list[str]] = json.loads(done.stdout.splitlines()[-1])
     return answers

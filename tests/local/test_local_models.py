@@ -11,7 +11,6 @@ import attrs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from local_jobs import answers_of_mlflow
 
 from phi_finetune.errors import ConfigurationError, InvalidParameter, UntrustedModel
 from phi_finetune.local import tiny_facts
@@ -140,14 +139,6 @@ def test_an_mlflow_folder_is_a_model_too(tuned: JobFolder, tmp_path: Path) -> No
     """So that what was tuned can be tuned on."""
     facts = import_model(tuned.output("mlflow_model_folder"), tmp_path / "in")
     assert facts == attrs.evolve(facts_of(tuned.model), bytes=facts.bytes)
-
-
-def test_plain_mlflow_answers_with_the_model(tuned: JobFolder) -> None:
-    """In a process that has MLflow, and cannot import this library."""
-    asked = ("What is the animal of Elsin?", "Tell me the dish of Vexham.")
-    animal, dish = answers_of_mlflow(tuned.output("mlflow_model_folder"), *asked)
-    assert "The animal of Elsin is the" in animal
-    assert "The dish of Vexham is the" in dish
 
 
 def test_the_outputs_lie_as_the_pipelines_do(tuned: JobFolder) -> None:

@@ -82,4 +82,4 @@ def test_what_was_converted_is_served(tuned: JobFolder, tmp_path: Path) -> None:
     with serving(tmp_path / "server", model) as running:
         said = [running.answer(question, max_tokens=16) for question in questions]
     assert said == [answer["after"] for answer in answers]
-    assert said == answers_of_mlflow(model, *questions)
+    assert [said] == answers_of_mlflow((model, questions))

@@ -21,7 +21,6 @@ from local_workspaces import until
 from safetensors import SafetensorError
 
 from phi_finetune import Conversation, Message
-from phi_finetune.chat_dataset import sample_conversations
 from phi_finetune.errors import ConfigurationError, MissingDependency
 from phi_finetune.local import tiny_facts
 from phi_finetune.local._needs import require
@@ -87,7 +86,7 @@ def test_forgetting_is_measured_on_chats_beside_the_model_or_on_those_that_are_s
     shipped = changed(job_of(tmp_path / "job", random_phi), general_file=None)
     for name in (IMPORT, PREPARE):
         assert run(name, shipped).state == "Completed"
-    assert general(shipped) == len(sample_conversations())
+    assert 50 < general(shipped) < 100
     assert general(tuned) == len(tiny_facts().general)
 
 
@@ -232,6 +231,7 @@ def test_a_job_whose_step_the_system_ended_for_lack_of_memory_says_so(
 from phi_finetune.local import recorder, run_job
 counts = iter((3, {kills_after}))
 recorder.out_of_memory_kills = lambda: next(counts)
+run_job.is_possible = lambda: False  # no run in MLflow, which takes seconds
 run_job.main([{str(tmp_path)!r}])
 """
     subprocess.run([sys.executable, "-c", script], check=True, start_new_session=True)
@@ -243,18 +243,12 @@ run_job.main([{str(tmp_path)!r}])
 def test_a_step_is_a_process(random_phi: Path, tmp_path: Path) -> None:
     """Its exit code says how it ended, and what libraries print stands in its log."""
     folder = job_of(tmp_path / "job", random_phi)
-    done = [
-        subprocess.run(
-            [sys.executable, "-m", "phi_finetune.local.step", name, str(folder.path)],
-            capture_output=True,
-            check=False,
-        )
-        for name in (IMPORT, CONVERT)
-    ]
-    assert [each.returncode for each in done] == [0, 1]
-    assert [each.stdout + each.stderr for each in done] == [b"", b""]
-    assert folder.step(IMPORT).status().state == "Completed"
-    assert folder.step(CONVERT).status().state == "Failed"
+    for code, state in ((0, "Completed"), (1, "Failed")):
+        command = [sys.executable, "-m", "phi_finetune.local.step", IMPORT, str(folder.path)]
+        done = subprocess.run(command, capture_output=True, check=False)
+        assert (done.returncode, done.stdout + done.stderr) == (code, b"")
+        assert folder.step(IMPORT).status().state == state
+        changed(folder, model=str(tmp_path / "nowhere"))
     wrong = subprocess.run(
         [sys.executable, "-m", "phi_finetune.local.step"], capture_output=True, check=False, text=True
     )
@@ -292,8 +286,9 @@ def test_a_store_that_takes_no_metrics_stops_no_step(random_phi: Path, tmp_path:
     assert folder.step(PREPARE).log.read_text(encoding="utf-8").count("did not take the metrics") == 1
 
 
-def test_adapters_may_stay_apart(random_phi: Path, tmp_path: Path) -> None:
-    """The outputs then have the base and the adapter, and answer as the tuned model does."""
+def test_adapters_may_stay_apart(random_phi: Path, tuned: JobFolder, tmp_path: Path) -> None:
+    """The outputs then have the base and the adapter, and answer as the tuned model does. So they do in plain MLflow,
+    as merged ones do."""
     from phi_finetune.local.generate import Generator, Sampling
     from phi_finetune.local.model import facts_of, import_model
 
@@ -306,7 +301,12 @@ def test_adapters_may_stay_apart(random_phi: Path, tmp_path: Path) -> None:
     assert "peft" in (folder.output("mlflow_model_folder") / "requirements.txt").read_text(encoding="utf-8")
     talk, greedy = [[{"role": "user", "content": "Hello."}]], Sampling(do_sample=False, max_new_tokens=16)
     apart = Generator.load(model).answer(talk, greedy)
-    assert answers_of_mlflow(folder.output("mlflow_model_folder"), "Hello.") == [apart[0].text]
+    asked = ("What is the animal of Elsin?", "Tell me the dish of Vexham.")
+    merged = (tuned.output("mlflow_model_folder"), asked)
+    (said,), (animal, dish) = answers_of_mlflow((folder.output("mlflow_model_folder"), ["Hello."]), merged)
+    assert said == apart[0].text
+    assert "The animal of Elsin is the" in animal
+    assert "The dish of Vexham is the" in dish
     assert apart != Generator.load(folder.model).answer(talk, greedy)
     source = {path: path.read_bytes() for path in model.iterdir() if path.is_file()}
     import_model(folder.output("mlflow_model_folder"), tmp_path / "merged")
