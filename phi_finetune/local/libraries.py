@@ -45,6 +45,7 @@ def load(modules: Iterable[str]) -> None:
     Args:
         modules: Their names.
     """
+    collects = gc.isenabled()
     gc.disable()
     try:
         for name in modules:
@@ -52,4 +53,5 @@ def load(modules: Iterable[str]) -> None:
                 import_module(name)
         gc.freeze()
     finally:
-        gc.enable()
+        if collects:
+            gc.enable()

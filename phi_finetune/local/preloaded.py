@@ -1,9 +1,13 @@
-"""Loads, as it is imported, what processes begin with that are forked for steps."""
+"""Loads what steps begin with, where it is imported by the process that they are forked from; elsewhere nothing."""
 
 from __future__ import annotations
+
+import sys
 
 from phi_finetune.local.libraries import PACKAGING, TRACKING, TRAINING, load
 
 __all__: list[str] = []
 
-load((*TRAINING, *TRACKING, *PACKAGING, "phi_finetune.local.step"))
+# How multiprocessing starts that process, which imports modules and takes no functions (its forkserver.py, 3.11 to 3.13).
+if any("multiprocessing.forkserver" in word for word in sys.orig_argv):
+    load((*TRAINING, *TRACKING, *PACKAGING, "phi_finetune.local.step"))
