@@ -8,6 +8,6 @@ from phi_finetune.local.libraries import PACKAGING, TRACKING, TRAINING, load
 
 __all__: list[str] = []
 
-# How multiprocessing starts that process, which imports modules and takes no functions (its forkserver.py, 3.11 to 3.13).
+# How multiprocessing starts that process, which imports modules and takes no functions (its forkserver.py, 2026-11).
 if any("multiprocessing.forkserver" in word for word in sys.orig_argv):
     load((*TRAINING, *TRACKING, *PACKAGING, "phi_finetune.local.step"))
