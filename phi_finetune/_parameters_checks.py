@@ -105,18 +105,26 @@ def check_together(values: Mapping[str, Value | None]) -> None:
             raise refusal(given[1], values[given[1]], allowed, f"leave out {given[0]} or {given[1]}")
 
 
-def warnings_about(values: Mapping[str, Value | None], chosen: frozenset[str]) -> Iterator[str]:
+def warnings_about(
+    values: Mapping[str, Value | None], chosen: frozenset[str], *, on_azure: bool
+) -> Iterator[str]:
     """What the training code would do other than asked, or not at all.
 
     Args:
         values: All values.
         chosen: The names whose values the user gave.
+        on_azure: Whether it is Azure's; that of this machine says itself what it does.
     """
-    for name in sorted(chosen & INERT):
-        yield f"{name} does nothing: the pipeline has no evaluation step"
     for name in sorted(chosen & GATES.keys()):
         if not values.get(GATES[name]):
             yield f"{name} does nothing: {GATES[name]} is off"
+    if on_azure:
+        yield from _warnings_about_azure(values, chosen)
+
+
+def _warnings_about_azure(values: Mapping[str, Value | None], chosen: frozenset[str]) -> Iterator[str]:
+    for name in sorted(chosen & INERT):
+        yield f"{name} does nothing: the pipeline has no evaluation step"
     if _uses_stage_3(values) and values.get("auto_find_batch_size"):
         yield "auto_find_batch_size does nothing: the training code turns it off with DeepSpeed stage 3"
     if values.get("apply_deepspeed"):

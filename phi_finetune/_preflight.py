@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from phi_finetune.chat_dataset import ChatDataset
     from phi_finetune.local.memory import MemoryEstimate
-    from phi_finetune.parameters import Value
+    from phi_finetune.parameters import FinetuneParameters, Value
 
 __all__ = ["Preflight"]
 
@@ -28,4 +28,8 @@ class Preflight(Protocol):
         self, model_id: str, parameters: Mapping[str, Value | None], data: ChatDataset
     ) -> MemoryEstimate:
         """Refuse a fine-tune that would fail on the machine as it is now; or say what memory it takes."""
+        ...
+
+    def notes_on(self, parameters: FinetuneParameters) -> tuple[str, ...]:
+        """What the machine makes of parameters that the user gave, where it is not what they say; sentences."""
         ...

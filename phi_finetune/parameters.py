@@ -84,6 +84,7 @@ class FinetuneParameters(Mapping[str, Value | None]):
         derived: Mapping[str, object],
         model_defaults: Mapping[str, object],
         component_inputs: Mapping[str, ComponentInput],
+        on_azure: bool = True,
     ) -> FinetuneParameters:
         """Decides every value, and checks it.
 
@@ -93,6 +94,7 @@ class FinetuneParameters(Mapping[str, Value | None]):
             model_defaults: The model's own defaults. A key ``x_min`` or ``x_max`` beside an input ``x`` is a
                 limit for ``x`` and is never sent.
             component_inputs: What the version of the pipeline in use declares (:func:`parse_inputs`).
+            on_azure: Whether Azure's training code will train, whose peculiarities are then warned of.
 
         Raises:
             InvalidParameter: A value of the user, or one that compute and data imply, is of another type than
@@ -110,7 +112,7 @@ class FinetuneParameters(Mapping[str, Value | None]):
         rows = tuple(_row(declared, sources, limits.get(name)) for name, declared in component_inputs.items())
         values = {row.name: row.value for row in rows}
         check_together(values)
-        warnings = (*unreadable, *warnings_about(values, _chosen(rows)))
+        warnings = (*unreadable, *warnings_about(values, _chosen(rows), on_azure=on_azure))
         return cls(rows, _dropped({**derived, **model_defaults}, component_inputs), warnings)
 
     def __getitem__(self, name: str) -> Value | None:

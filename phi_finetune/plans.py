@@ -152,7 +152,8 @@ def checked(finetune: Finetune, client: Client) -> FinetunePlan:
         return plan
     data = _with_validation(finetune)
     memory = client.preflight.check_finetune(plan.model_id, plan.parameters, data)
-    return attrs.evolve(plan, memory=memory)
+    notes = client.preflight.notes_on(plan.parameters)
+    return attrs.evolve(plan, memory=memory, warnings=(*plan.warnings, *notes))
 
 
 def resolve(finetune: Finetune, client: Client) -> FinetunePlan:
@@ -178,6 +179,7 @@ def resolve(finetune: Finetune, client: Client) -> FinetunePlan:
         derived={**_derived(finetune, sku), **addresses},
         model_defaults=finetune.model.defaults,
         component_inputs=parse_inputs(component["properties"]["componentSpec"]),
+        on_azure=client.preflight is None,
     )
     gpus, nodes = (
         _count(parameters, "number_of_gpu_to_use_finetuning"),

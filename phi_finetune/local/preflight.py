@@ -40,7 +40,7 @@ from phi_finetune.local.templates import Form, form_of
 
 if TYPE_CHECKING:
     from phi_finetune.chat_dataset import ChatDataset, Conversation
-    from phi_finetune.parameters import Value
+    from phi_finetune.parameters import FinetuneParameters, Value
 
 __all__ = ["LocalPreflight"]
 
@@ -119,6 +119,12 @@ class LocalPreflight:
         )
         self._check_disk(_disk(model, settled, hardware, data))
         return need
+
+    def notes_on(self, parameters: FinetuneParameters) -> tuple[str, ...]:
+        """What this machine makes of parameters that the user gave, where it is not what they say; sentences."""
+        settled = settle(parameters, _this_machine())
+        given = (one for one in settled.outcomes if parameters.origin(one.name) == "user")
+        return attrs.evolve(settled, outcomes=tuple(given)).notes
 
     def _model(self, model_id: str) -> _Model:
         files = self._folder.model_files(model_id)

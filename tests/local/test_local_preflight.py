@@ -268,12 +268,21 @@ def test_the_estimate_is_that_of_the_longest_row(ws: pf.Workspace, random_phi: P
     assert form_of(found).end_of_turn_id == form.end_of_turn_id
 
 
-def test_the_test_split_is_not_said_to_do_nothing(ws: pf.Workspace, random_phi: Path) -> None:
-    """This machine evaluates on it."""
+def test_nothing_is_warned_of_that_is_so_on_azure_alone(ws: pf.Workspace, random_phi: Path) -> None:
+    """This machine evaluates on the test split, and computes activations anew where the memory is scarce."""
     rows = pf.ChatDataset.from_records(pipelines.conversations(40), name="facts").split(
         validation=0.2, test=0.2
     )
-    assert [line for line in tune(added(ws, random_phi), rows).plan().warnings if "test split" in line] == []
+    assert tune(added(ws, random_phi), rows, apply_lora=True).plan().warnings == ()
+
+
+def test_the_plan_says_what_this_machine_makes_of_a_parameter(ws: pf.Workspace, random_phi: Path) -> None:
+    """Of one that was given, where it is not what it says."""
+    given = {"apply_lora": False, "lora_r": 4, "eval_accumulation_steps": 2}
+    assert tune(added(ws, random_phi), **given).plan().warnings == (
+        "lora_r does nothing: apply_lora is off",
+        "eval_accumulation_steps: evaluation holds sums only, so there is nothing to move",
+    )
 
 
 def test_a_caller_loads_no_torch(random_phi: Path, tmp_path: Path) -> None:
