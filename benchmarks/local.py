@@ -1,12 +1,12 @@
 """The local engine beside what one would use without it: TRL's ``SFTTrainer``, and ``mlflow models serve``.
 
-    python benchmarks/local.py [--runs N] [--epochs N] [--parts training learning memory serving] [--json]
+    python benchmarks/local.py [--runs N] [--epochs N] [--parts training learning memory serving real] [--json]
 
-It needs the extra ``local``, trl and psutil. All of it is on the processor, on one thread, with the tiny model of
-``make_tiny_phi``. Every run is a process of its own; those that are compared take turns, and medians are shown.
-Speeds of training are tokens for each second of the processor, so that other work on the machine distorts them less;
-``wall`` has them by the clock on the wall. ``local_training.py``, ``local_learning.py`` and ``local_serving.py`` say
-what exactly is run.
+It needs the extra ``local``, trl and psutil. All of it is on the processor, on one thread, and but for the part
+``real`` with the tiny model of ``make_tiny_phi``. Every run is a process of its own; those that are compared take
+turns, and medians are shown. Speeds of training are tokens for each second of the processor, so that other work on
+the machine distorts them less; ``wall`` has them by the clock on the wall. ``local_training.py``,
+``local_learning.py`` and ``local_serving.py`` say what exactly is run.
 
 - ``speed_vs_trl_default``: our tokens a second over TRL's with its defaults. Those calculate in 16 bits, which is slow
   where the processor cannot; ``speed_vs_trl_default_float32`` is the same in 32 bits.

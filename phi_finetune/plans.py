@@ -179,7 +179,7 @@ def resolve(finetune: Finetune, client: Client) -> FinetunePlan:
         derived={**_derived(finetune, sku), **addresses},
         model_defaults=finetune.model.defaults,
         component_inputs=parse_inputs(component["properties"]["componentSpec"]),
-        on_azure=client.preflight is None,
+        on_azure=sku.family != this_machine.FAMILY,
     )
     gpus, nodes = (
         _count(parameters, "number_of_gpu_to_use_finetuning"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import deque
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +13,9 @@ from phi_finetune.errors import ConfigurationError, InvalidParameter
 from phi_finetune.local._needs import require
 from phi_finetune.local.door import folder_of
 from phi_finetune.local.hub import files_of, from_hub, is_hub_id
+from phi_finetune.local.job_folder import GENERAL_CHATS
 from phi_finetune.local.model import model_folders
+from phi_finetune.local.preprocess import read_conversations
 from phi_finetune.local.quiet import without_progress_bars
 
 if TYPE_CHECKING:
@@ -33,9 +36,9 @@ def add_model(
     take no room and no time, and copies the rest. Whoever changes the weights later writes new files in the place of
     the old ones, not into them. The same again changes nothing.
 
-    A file ``general_chats.jsonl`` in the folder has conversations that the model should still manage after a fine-tune
-    on something else, in the form of training rows: every job measures its loss on them before and after, in place of
-    those that this library ships.
+    A file ``general_chats.jsonl`` beside the weights has conversations that the model should still manage after a
+    fine-tune on something else, in the form of training rows: jobs measure its loss on them before and after, in place
+    of some that this library ships. None is fetched from the hub, and what was tuned has none until you put it there.
 
     Args:
         workspace: A local workspace.
@@ -50,6 +53,7 @@ def add_model(
         ConfigurationError: The workspace is one of Azure's, the folder holds no model, or the name is taken; or the
             model is not in the cache and cannot be fetched: there is no network, no such model or revision, or no
             access to it.
+        InvalidData: A row of ``general_chats.jsonl`` is no conversation.
         InvalidParameter: A revision is given for a folder.
         ServiceUnreachable: The hub is busy.
         ServiceError: The hub answered with another error.
@@ -63,6 +67,8 @@ def add_model(
             next_call="ws = Workspace.local(folder)",
         )
     files = _files(folder, revision)
+    if GENERAL_CHATS in files:
+        deque(read_conversations(files[GENERAL_CHATS]), maxlen=0)
     opened.add_model(name, files, context_length=_context_length(files["config.json"]))
     return workspace.foundation_model(name)
 

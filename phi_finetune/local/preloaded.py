@@ -10,4 +10,5 @@ __all__: list[str] = []
 
 # How multiprocessing starts that process, which imports modules and takes no functions (its forkserver.py, 2026-11).
 if any("multiprocessing.forkserver" in word for word in sys.orig_argv):
-    load((*TRAINING, *TRACKING, *PACKAGING, "phi_finetune.local.step"))
+    ours = (f"phi_finetune.local.{name}" for name in ("step", "train", "evaluate"))
+    load((*TRAINING, *TRACKING, *PACKAGING, *ours))

@@ -45,8 +45,8 @@ _SHOWN_ANSWERS: Final = 64
 """Held-out questions that are answered before and after: answering takes longer than measuring a loss."""
 
 _EVERY: Final = 5
-"""Of the general rows that are shipped every fifth is measured, before and after: with all, a real model on a processor
-would take ten times as long as a short training."""
+"""Of the general rows that are shipped every fifth is measured, before and after: all take a real model on a processor
+minutes."""
 
 
 @attrs.frozen

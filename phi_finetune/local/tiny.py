@@ -108,7 +108,7 @@ def make_tiny_phi(folder: str | os.PathLike[str], *, seed: int = 0, steps: int =
         tokenizer.save_pretrained(whole)
         made = {"seed": seed, "steps": steps, "made_by": "phi_finetune.local.make_tiny_phi"}
         write_json(whole / "tiny.json", made)
-        known = (msgspec.json.encode(row).decode() + "\n" for row in tiny_facts().general)
+        known = (msgspec.json.encode(row).decode() + "\n" for row in tiny_facts(seed=seed).general)
         write_text(whole / GENERAL_CHATS, "".join(known))
         whole.replace(target)
     return target

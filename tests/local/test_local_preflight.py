@@ -285,6 +285,12 @@ def test_the_plan_says_what_this_machine_makes_of_a_parameter(ws: pf.Workspace, 
     )
 
 
+def test_general_chats_that_are_none_are_refused(ws: pf.Workspace, phi: Path) -> None:
+    """As the model is added, long before they are measured."""
+    (phi / "general_chats.jsonl").write_text('{"messages": "hello"}\n', encoding="utf-8")
+    refused(lambda: added(ws, phi), InvalidData, "messages")
+
+
 def test_a_caller_loads_no_torch(random_phi: Path, tmp_path: Path) -> None:
     """Which would take ten seconds."""
     import subprocess

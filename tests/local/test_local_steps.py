@@ -243,12 +243,12 @@ run_job.main([{str(tmp_path)!r}])
 def test_a_step_is_a_process(random_phi: Path, tmp_path: Path) -> None:
     """Its exit code says how it ended, and what libraries print stands in its log."""
     folder = job_of(tmp_path / "job", random_phi)
-    for code, state in ((0, "Completed"), (1, "Failed")):
+    for model, code, state in ((random_phi, 0, "Completed"), (tmp_path / "nowhere", 1, "Failed")):
+        changed(folder, model=str(model))
         command = [sys.executable, "-m", "phi_finetune.local.step", IMPORT, str(folder.path)]
         done = subprocess.run(command, capture_output=True, check=False)
         assert (done.returncode, done.stdout + done.stderr) == (code, b"")
         assert folder.step(IMPORT).status().state == state
-        changed(folder, model=str(tmp_path / "nowhere"))
     wrong = subprocess.run(
         [sys.executable, "-m", "phi_finetune.local.step"], capture_output=True, check=False, text=True
     )

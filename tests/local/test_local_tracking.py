@@ -174,6 +174,24 @@ def test_a_broken_folder_keeps_no_other_job_from_its_end(
     assert not _going(_runs(tmp_path, "good"))
 
 
+def test_what_failed_has_failed(tmp_path: Path) -> None:
+    """The job and the step that failed; those before it are finished, and those after it never ran."""
+    job = RunFolder(tmp_path / "job")
+    job.path.mkdir()
+    store = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    told = {"name": "job", "values": {}, "tracking_uri": store}
+    (job.path / "job.json").write_text(json.dumps(told))
+    (job.path / "run.json").write_text(json.dumps({"name": "job", "steps": [*BEFORE, TRAINING, *AFTER]}))
+    assert main(["begin", str(job.path)]) == 0
+    for step in BEFORE:
+        job.tell({"step": step, "state": "Completed"})
+    failure = {"code": "UserError", "message": "As it was asked to."}
+    job.tell({"step": TRAINING, "state": "Failed", "failure": failure})
+    job.tell({"state": "Failed"})
+    assert main(["end", str(job.path)]) == 0
+    assert statuses(_runs(tmp_path, "job")) == _ended("FAILED")
+
+
 def test_what_failed_has_failed_whatever_is_canceled_later(tmp_path: Path) -> None:
     """Even while the runs are only beginning: they end as the job did, and so does the process. What would have come
     after never ran."""

@@ -23,7 +23,7 @@ from phi_finetune.local.job_folder import JobFolder
 from phi_finetune.local.losses import WantedOnly, measure
 from phi_finetune.local.model import load_model, load_tokenizer, with_adapters
 from phi_finetune.local.parameters import settle
-from phi_finetune.local.preprocess import Rows, prepare
+from phi_finetune.local.preprocess import Rows, prepare, read_conversations
 from phi_finetune.local.train import last_checkpoint, train
 
 CPU = Hardware("cpu", "a processor", 0, 8 * 10**9, bf16=False)
@@ -344,6 +344,14 @@ def test_a_model_is_made_the_same_again(tmp_path: Path, one_thread: None) -> Non
     names = sorted(path.name for path in first.iterdir())
     assert names == sorted(path.name for path in second.iterdir())
     assert [name for name in names if (first / name).read_bytes() != (second / name).read_bytes()] == []
+
+
+def test_the_chats_beside_a_model_are_those_that_its_base_was_taught(
+    tmp_path: Path, one_thread: None
+) -> None:
+    """Of each seed its own."""
+    beside = make_tiny_phi(tmp_path / "model", seed=1, steps=0) / "general_chats.jsonl"
+    assert tuple(read_conversations(beside)) == tiny_facts(seed=1).general != tiny_facts().general
 
 
 @pytest.mark.parametrize("text", ["", '{"global_step": 4, "log_hist'])
