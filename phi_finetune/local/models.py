@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import json
 import os
-from collections import deque
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from phi_finetune.errors import ConfigurationError, InvalidParameter
+from phi_finetune.chat_dataset import ChatDataset, Conversation
+from phi_finetune.errors import ConfigurationError, InvalidData, InvalidParameter
 from phi_finetune.local._needs import require
 from phi_finetune.local.door import folder_of
 from phi_finetune.local.hub import files_of, from_hub, is_hub_id
 from phi_finetune.local.job_folder import GENERAL_CHATS
 from phi_finetune.local.model import model_folders
-from phi_finetune.local.preprocess import read_conversations
 from phi_finetune.local.quiet import without_progress_bars
 
 if TYPE_CHECKING:
-    from phi_finetune.chat_dataset import Conversation
     from phi_finetune.models import FoundationModel
     from phi_finetune.workspace import Workspace
 
@@ -53,7 +51,7 @@ def add_model(
         ConfigurationError: The workspace is one of Azure's, the folder holds no model, or the name is taken; or the
             model is not in the cache and cannot be fetched: there is no network, no such model or revision, or no
             access to it.
-        InvalidData: A row of ``general_chats.jsonl`` is no conversation.
+        InvalidData: A row of ``general_chats.jsonl`` is no conversation with an answer, or there is none.
         InvalidParameter: A revision is given for a folder.
         ServiceUnreachable: The hub is busy.
         ServiceError: The hub answered with another error.
@@ -68,9 +66,21 @@ def add_model(
         )
     files = _files(folder, revision)
     if GENERAL_CHATS in files:
-        deque(read_conversations(files[GENERAL_CHATS]), maxlen=0)
+        _check_general(files[GENERAL_CHATS])
     opened.add_model(name, files, context_length=_context_length(files["config.json"]))
     return workspace.foundation_model(name)
+
+
+def _check_general(file: Path) -> None:
+    """Refuse chats on which nothing could be measured: the job would fail long after it began."""
+    rows = sum(1 for _ in ChatDataset.from_jsonl(file).rows())
+    if not rows:
+        raise InvalidData(
+            "There are no rows to measure what is forgotten on",
+            file=file.name,
+            rule="no-rows",
+            next_call="write some, or take the file away",
+        )
 
 
 def _files(folder: str | os.PathLike[str], revision: str | None) -> dict[str, Path]:

@@ -286,9 +286,10 @@ def test_the_plan_says_what_this_machine_makes_of_a_parameter(ws: pf.Workspace, 
 
 
 def test_general_chats_that_are_none_are_refused(ws: pf.Workspace, phi: Path) -> None:
-    """As the model is added, long before they are measured."""
-    (phi / "general_chats.jsonl").write_text('{"messages": "hello"}\n', encoding="utf-8")
-    refused(lambda: added(ws, phi), InvalidData, "messages")
+    """As the model is added, long before they are measured; and so is a file without any."""
+    for data, why in ((b'{"messages": "hello"}\n', "messages"), (b"\xff\n", "not-utf-8"), (b"", "no rows")):
+        (phi / "general_chats.jsonl").write_bytes(data)
+        refused(lambda: added(ws, phi), InvalidData, why)
 
 
 def test_a_caller_loads_no_torch(random_phi: Path, tmp_path: Path) -> None:
