@@ -7,13 +7,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from canaries import Canaries, all_records, told_by
 from hypothesis import settings
+from local_workspaces import programs
 
 from phi_finetune.errors import PhiFinetuneError
+from phi_finetune.local.programs import Programs
 from phi_finetune.testing import FakeAzure
 
 # A busy machine is no fault of the code, so hypothesis sets no time limit on an example.
@@ -86,3 +89,9 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hide the account, the hub and the tracking server that the machine's own variables name."""
     for name in [name for name in os.environ if name.startswith(_OURS_TO_CLEAR)]:
         monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def small_programs(tmp_path: Path) -> Programs:
+    """Programs that do the work of a local workspace in a moment, and learn nothing."""
+    return programs(tmp_path / "programs")

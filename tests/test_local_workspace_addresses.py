@@ -43,12 +43,6 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "runs"
 
 
-@pytest.fixture
-def doing(tmp_path: Path) -> Programs:
-    """Programs that do their work in a moment."""
-    return programs(tmp_path / "programs")
-
-
 def ask(url: str, key: str) -> requests.Response:
     """Ask as any program would."""
     return requests.post(url, json={"messages": []}, headers={"Authorization": f"Bearer {key}"}, timeout=30)
@@ -70,9 +64,9 @@ def kill(folder: Path) -> None:
     until(lambda: not any(process.alive for process in running if process is not None))
 
 
-def test_any_program_reaches_it_with_its_key_alone(folder: Path, doing: Programs) -> None:
+def test_any_program_reaches_it_with_its_key_alone(folder: Path, small_programs: Programs) -> None:
     """At both URLs; neither another key nor the endpoint's is good there, and the key is shown nowhere."""
-    with trained(with_programs(folder, doing)).deploy(instance_type=SIZE) as endpoint:
+    with trained(with_programs(folder, small_programs)).deploy(instance_type=SIZE) as endpoint:
         address = pf.local.address(endpoint)
         assert address.url.startswith("http://127.0.0.1:")
         for url in (address.score_url, f"{address.openai_url}/chat/completions"):
@@ -85,9 +79,9 @@ def test_any_program_reaches_it_with_its_key_alone(folder: Path, doing: Programs
         assert pf.local.address(endpoint) == address
 
 
-def test_the_one_with_all_traffic_is_meant(folder: Path, doing: Programs) -> None:
+def test_the_one_with_all_traffic_is_meant(folder: Path, small_programs: Programs) -> None:
     """Any other is named; where the traffic is split, one has to be."""
-    workspace = with_programs(folder, doing)
+    workspace = with_programs(folder, small_programs)
     model = trained(workspace)
     with model.deploy(instance_type=SIZE, deployment="blue") as endpoint:
         endpoint.deploy(model, "green", instance_type=SIZE)
@@ -104,9 +98,9 @@ def test_the_one_with_all_traffic_is_meant(folder: Path, doing: Programs) -> Non
             pf.local.address(endpoint, "red")
 
 
-def test_one_that_has_ended_is_started_again(folder: Path, doing: Programs) -> None:
+def test_one_that_has_ended_is_started_again(folder: Path, small_programs: Programs) -> None:
     """For want of requests, or killed: with the key that it had, and up before the address is told."""
-    quick = attrs.evolve(doing, idle=timedelta(seconds=0.3))
+    quick = attrs.evolve(small_programs, idle=timedelta(seconds=0.3))
     with trained(with_programs(folder, quick)).deploy(instance_type=SIZE) as endpoint:
         first = pf.local.address(endpoint)
         (path,) = (folder / "servers").iterdir()
@@ -147,9 +141,9 @@ def test_what_has_no_server_on_this_machine(folder: Path) -> None:
     refused(pf.Endpoint("facts", "https://facts.example.invalid/score"), "not attached")
 
 
-def test_an_endpoint_that_was_deleted(folder: Path, doing: Programs) -> None:
+def test_an_endpoint_that_was_deleted(folder: Path, small_programs: Programs) -> None:
     """It is not there, as for any other call."""
-    endpoint = trained(with_programs(folder, doing)).deploy(instance_type=SIZE)
+    endpoint = trained(with_programs(folder, small_programs)).deploy(instance_type=SIZE)
     endpoint.delete()
     with pytest.raises(NotFound):
         pf.local.address(endpoint)
